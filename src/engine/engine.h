@@ -1,0 +1,103 @@
+/* engine.h: tokens in, tokens out. One engine serves one loaded model: its sessions, KV pages,
+ * prefix cache and the thread that steps all running sessions as one batch. It knows no text, no
+ * template and no HTTP.
+ *
+ * A session is one timeline of tokens. A job names its whole token sequence; the engine picks the
+ * session that shares the longest prefix and `session_sync` decides reuse, extend or rebuild.
+ * Finished sessions stay in memory until their pages are wanted. The same job with the same seed
+ * gives the same bits, alone or in a batch, at any thread count, cached or not. */
+#ifndef WEIR_ENGINE_H
+#define WEIR_ENGINE_H
+
+#include "err.h"
+#include "model.h"
+
+struct engine;
+struct engine_run;
+
+struct engine_params {
+    int threads;       /* compute threads, the engine's own included; 0: as many as processors */
+    int32_t ctx;       /* positions a session may have; 0: the model's own, capped by free memory */
+    int parallel;      /* sessions stepped together; 0: 8 */
+    uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
+    bool kv_f32;       /* F32 cache, for the evaluator */
+};
+
+/* Takes ownership of the model on success. Starts the engine's thread. */
+int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e);
+void engine_free(struct engine *en); /* cancels what runs, joins; NULL is fine */
+const struct model *engine_model(const struct engine *en);
+int32_t engine_ctx(const struct engine *en);
+
+struct engine_sampling {
+    float temperature;                                         /* 0: greedy */
+    float top_p;                                               /* 1: off */
+    float min_p;                                               /* 0: off */
+    int32_t top_k;                                             /* 0: off */
+    float repeat_penalty, frequency_penalty, presence_penalty; /* 1, 0, 0: off */
+    uint64_t seed;
+    int top_logprobs; /* -1: none; 0: the chosen token's; n: and the n likeliest */
+};
+
+struct engine_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm, of the model's own distribution (before sampling
+                      parameters) */
+};
+
+struct engine_token {
+    int32_t id;
+    struct engine_logprob chosen;
+    const struct engine_logprob *top;
+    int ntop;
+};
+
+enum engine_verdict { ENGINE_GO, ENGINE_PAUSE, ENGINE_STOP };
+/* ENGINE_END_TOKEN: an id for which the model's tokenizer says end of generation (delivered, not
+ * counted as text). */
+enum engine_end {
+    ENGINE_END_TOKEN,
+    ENGINE_END_STOP,
+    ENGINE_END_LENGTH,
+    ENGINE_END_CONTEXT,
+    ENGINE_END_CANCEL,
+    ENGINE_END_ERROR
+};
+
+struct engine_stats {
+    int64_t prompt, reused, generated; /* tokens; reused: of the prompt, found in the cache */
+    uint64_t queued_ns, prefill_ns, decode_ns;
+};
+
+struct engine_job {
+    const int32_t *tokens; /* copied; at least 1 (the caller adds BOS to an empty prompt) */
+    size_t ntokens;
+    int64_t max_tokens; /* <= 0: until the context is full */
+    struct engine_sampling sampling;
+    const int32_t *end_ids; /* ids that end generation; copied */
+    size_t nend_ids;
+    /* Called on the engine's thread; must not block. STOP ends the run after this token
+     * (ENGINE_END_STOP). */
+    enum engine_verdict (*on_token)(void *ctx, const struct engine_token *t);
+    /* Once, last, also after cancel. err is NULL unless ENGINE_END_ERROR. */
+    void (*on_end)(void *ctx, enum engine_end end, const struct engine_stats *s,
+                   const struct err *err);
+    void *ctx;
+};
+
+/* ERR_CONTEXT when the prompt does not fit (message has both counts), ERR_OVERLOAD when the queue
+ * (64) is full. */
+int engine_submit(struct engine *en, const struct engine_job *job, struct engine_run **out,
+                  struct err *e);
+void engine_resume(struct engine_run *r);  /* any thread */
+void engine_cancel(struct engine_run *r);  /* any thread; on_end follows within one layer's time */
+void engine_release(struct engine_run *r); /* after on_end, not from inside it; NULL is fine */
+
+struct engine_load {
+    int running, queued;
+    uint64_t kv_used, kv_total;     /* bytes */
+    double prefill_tps, decode_tps; /* measured lately; 0: nothing yet */
+};
+void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
+
+#endif

@@ -1,0 +1,79 @@
+/* model.h: a loaded model: a GGUF map, a record of traits, and one forward pass that reads in one
+ * sitting.
+ *
+ * A new family is a row of traits and, rarely, a block. The layout of state (KV pages) is owned
+ * here; policy (who gets pages, what is cached) is engine/'s. */
+#ifndef WEIR_MODEL_H
+#define WEIR_MODEL_H
+
+#include "err.h"
+#include "gguf.h"
+#include "kern.h"
+#include "pool.h"
+
+struct model;
+
+struct model_traits {
+    const char *family; /* "llama" */
+    int32_t layers, width, ff, heads, kv_heads, head_dim, rope_dims, vocab, ctx_train;
+    float rope_base, norm_eps;
+    bool rope_neox, tied;
+};
+
+/* Maps and checks the file: every tensor the family needs is there with the right shape and a type
+ * the kernels have, or an error that names the tensor, key or family. Takes ownership of g on
+ * success. */
+int model_open(struct gguf *g, struct model **out, struct err *e);
+int model_open_path(const char *path, struct model **out, struct err *e);
+void model_free(struct model *m);
+const struct gguf *model_gguf(const struct model *m);
+const struct model_traits *model_traits(const struct model *m);
+uint64_t model_weight_bytes(const struct model *m);
+uint64_t model_params(const struct model *m);
+/* Multiply with weights unpacked to F32 instead of quantised activations (the evaluator's exact
+ * path). Before the first forward. */
+void model_set_exact(struct model *m, bool exact);
+
+/* ---- state: pages of 64 positions, reference-counted ---- */
+struct model_kv;  /* the pool of pages of one model */
+struct model_seq; /* one timeline's list of pages */
+
+int model_kv_new(const struct model *m, uint64_t bytes, bool f32, struct model_kv **out,
+                 struct err *e);
+void model_kv_free(struct model_kv *kv);
+uint64_t model_kv_page_bytes(const struct model *m, bool f32);
+int model_kv_pages(const struct model_kv *kv);
+int model_kv_pages_free(const struct model_kv *kv);
+
+int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq **out,
+                  struct err *e);
+void model_seq_free(struct model_seq *s);         /* gives its pages back */
+int32_t model_seq_len(const struct model_seq *s); /* positions held */
+int model_seq_reserve(struct model_seq *s, int32_t positions,
+                      struct err *e); /* ERR_NOMEM: no pages left */
+void model_seq_cut(struct model_seq *s,
+                   int32_t positions); /* forget what is past; frees whole pages */
+/* Make dst (empty) share src's first `positions`: whole pages by reference, the last partial one
+ * copied. */
+int model_seq_share(struct model_seq *dst, const struct model_seq *src, int32_t positions,
+                    struct err *e);
+
+/* ---- the forward pass ---- */
+struct model_item {
+    struct model_seq *seq;
+    int32_t token;
+    bool want; /* logits of this position are wanted */
+};
+
+struct model_run; /* scratch for batches of at most max_batch items; allocated once */
+int model_run_new(const struct model *m, struct pool *pool, int max_batch, int max_want,
+                  struct model_run **out, struct err *e);
+void model_run_free(struct model_run *r);
+/* Advance every item's sequence by its token, in order (positions follow from the sequence's
+ * length; several items of one sequence stand together). Pages must be reserved. logits: one row of
+ * vocab floats for each wanted item in order; valid until the next call. `cancel` (may be NULL) is
+ * read before every layer: when set, returns ERR_CANCELLED and no sequence has advanced. */
+int model_forward(struct model_run *r, const struct model_item *items, size_t n, const bool *cancel,
+                  const float **logits, struct err *e);
+
+#endif
