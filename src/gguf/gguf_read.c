@@ -96,16 +96,6 @@ static int take_name(struct cursor *c, const char *what, uint64_t max, struct st
 
 /* ---- names ---- */
 
-static uint64_t hash_name(uint64_t seed, struct str s)
-{
-    uint64_t h = seed;
-    for (size_t i = 0; i < s.n; i++) {
-        h = (h ^ (unsigned char)s.p[i]) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 29;
-    }
-    return h ^ h >> 32;
-}
-
 static int index_init(struct gguf_index *x, size_t n)
 {
     x->nslots = 16;
@@ -120,7 +110,7 @@ static int index_init(struct gguf_index *x, size_t n)
 static size_t index_slot(const struct gguf_index *x, const struct gguf *g, struct str s,
                          struct str (*name_of)(const struct gguf *, size_t))
 {
-    size_t i = (size_t)hash_name(x->seed, s) & (x->nslots - 1);
+    size_t i = (size_t)str_hash(s, x->seed) & (x->nslots - 1);
     while (x->slots[i] && !str_eq(name_of(g, x->slots[i] - 1), s))
         i = (i + 1) & (x->nslots - 1);
     return i;
