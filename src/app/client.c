@@ -43,9 +43,9 @@ static void *own(void *arg)
     return NULL;
 }
 
-static int become_owner(struct client *c, const struct settings *s, struct err *e)
+static int become_owner(struct client *c, const struct settings *s, bool serve, struct err *e)
 {
-    int rc = house_new(s, false, &c->house, e);
+    int rc = house_new(s, serve, &c->house, e);
     if (rc)
         return rc;
     if (pthread_create(&c->thread, NULL, own, c) != 0) {
@@ -65,12 +65,12 @@ static void on_signal(void *ctx, int sig)
     }
 }
 
-int client_open(const struct settings *s, struct client **out, struct err *e)
+int client_open(const struct settings *s, bool serve, struct client **out, struct err *e)
 {
     struct client *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NOMEM, "out of memory");
-    int rc = become_owner(c, s, e);
+    int rc = become_owner(c, s, serve, e);
     if (rc == ERR_BUSY)
         rc = 0; /* somebody owns it: talk to them */
     snprintf(c->socket, sizeof c->socket, "%s/run/weir.sock", s->home);

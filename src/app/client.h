@@ -9,8 +9,8 @@
 
 struct client;
 
-/* Find the owner or become it. */
-int client_open(const struct settings *s, struct client **out, struct err *e);
+/* Find the owner or become it. serve: as the owner, listen on the TCP port too. */
+int client_open(const struct settings *s, bool serve, struct client **out, struct err *e);
 void client_close(struct client *c); /* stops the owner if it is ours; NULL is fine */
 bool client_is_owner(const struct client *c);
 
