@@ -20,7 +20,8 @@ int answer_init(struct answer *a, struct net_req *http, enum pipeline_face face,
     a->stream = req->stream || face == FACE_NATIVE;
     if (face == FACE_NATIVE)
         return 0;
-    return wire_writer_new(dialect_of(face), req, str_of(id), clock_wall_ms() / 1000, &a->writer, e);
+    return wire_writer_new(dialect_of(face), req, str_of(id), clock_wall_ms() / 1000, &a->writer,
+                           e);
 }
 
 void answer_done(struct answer *a)
@@ -47,8 +48,7 @@ void answer_open(struct answer *a)
     if (!a->http)
         return;
     net_res_header(a->http, "Cache-Control", STR("no-store"));
-    net_res_start(a->http, 200,
-                  a->writer ? wire_writer_type(a->writer) : "application/x-ndjson");
+    net_res_start(a->http, 200, a->writer ? wire_writer_type(a->writer) : "application/x-ndjson");
 }
 
 int answer_event(struct answer *a, const struct gen_event *ev, struct err *e)
@@ -137,6 +137,7 @@ void answer_error(struct answer *a, const struct err *err)
     if (a->stream && answer_event(a, &ev, &ignored) == 0)
         answer_end(a);
     else if (a->http)
-        net_res_abort(a->http); /* a body that was begun and cannot be finished must not look finished */
+        net_res_abort(
+            a->http); /* a body that was begun and cannot be finished must not look finished */
     a->http = NULL;
 }

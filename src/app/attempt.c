@@ -52,7 +52,8 @@ static void fill_begin(struct flow *f)
     };
 }
 
-/* A provider that failed half-way may have billed what it read and wrote: later attempts carry it. */
+/* A provider that failed half-way may have billed what it read and wrote: later attempts carry it.
+ */
 static void carry_cost(struct flow *f)
 {
     int64_t cost, baseline;
@@ -70,7 +71,9 @@ static void fill_end(struct flow *f)
     uint64_t now = clock_mono_ns();
     double seconds = (double)(f->last_ns - f->first_ns) / 1e9;
     f->end = (struct ledger_end){
-        .code = f->gone ? ERR_CANCELLED : failed ? f->held_err.code : 0,
+        .code = f->gone  ? ERR_CANCELLED
+                : failed ? f->held_err.code
+                         : 0,
         .message = failed ? str_of(err_msg(&f->held_err)) : STR_NONE,
         .reason = f->held.reason,
         .model_answered = f->model_answered,
@@ -79,8 +82,8 @@ static void fill_end(struct flow *f)
         .queue_ms = f->start_ns ? ms_since(f->came_ns, f->start_ns) : -1,
         .first_ms = f->first_ns ? ms_since(f->came_ns, f->first_ns) : -1,
         .total_ms = ms_since(f->came_ns, now),
-        .tokens_per_s = f->usage.output > 1 && seconds > 0 ? (double)(f->usage.output - 1) / seconds
-                                                           : 0,
+        .tokens_per_s =
+            f->usage.output > 1 && seconds > 0 ? (double)(f->usage.output - 1) / seconds : 0,
     };
 }
 
@@ -107,8 +110,7 @@ static void send_start(struct flow *f)
     struct gen_event usage = {.type = GEN_EV_USAGE,
                               .usage = {.input = f->facts.request.prompt_tokens,
                                         .estimated = !f->facts.request.prompt_exact}};
-    struct gen_event ev = {
-        .type = GEN_EV_START, .text = f->model_answered, .id = f->provider_id};
+    struct gen_event ev = {.type = GEN_EV_START, .text = f->model_answered, .id = f->provider_id};
     answer_event(&f->answer, &usage, &e);
     answer_event(&f->answer, &ev, &e);
 }
@@ -351,8 +353,9 @@ static void launch(struct flow *f)
     if (rc == 0)
         rc = bridge_new(f->h->loop, sink, resume_run, &f->bridge, &e);
     if (rc == 0)
-        rc = f->backend->ops->start(f->backend, f->req, str_of(c->model),
-                                    counted ? &f->count : NULL, bridge_sink(f->bridge), &f->run, &e);
+        rc =
+            f->backend->ops->start(f->backend, f->req, str_of(c->model), counted ? &f->count : NULL,
+                                   bridge_sink(f->bridge), &f->run, &e);
     if (rc)
         failed(f, &e);
 }

@@ -1,5 +1,5 @@
-/* decide.c: what the router is told, and what it answers. Gathers facts (labels, models, speeds, prices, budget,
- * health) and calls the two pure rooms, privacy/ and route/. */
+/* decide.c: what the router is told, and what it answers. Gathers facts (labels, models, speeds,
+ * prices, budget, health) and calls the two pure rooms, privacy/ and route/. */
 #include "flow.h"
 
 #include "clock.h"
@@ -48,8 +48,8 @@ static struct route_candidate *add(struct flow *f)
     return c;
 }
 
-/* Reading every weight once a token bounds decoding; prefill is some twenty times that on the processors we
- * measured. Used only until the model has been measured at work. */
+/* Reading every weight once a token bounds decoding; prefill is some twenty times that on the
+ * processors we measured. Used only until the model has been measured at work. */
 static void guess_speed(const struct house *h, const struct models_entry *en,
                         struct route_candidate *c)
 {
@@ -162,7 +162,8 @@ static int read_request(struct flow *f)
     r->zone = f->zone.zone;
     r->zone_reason = f->zone.n ? f->zone.reasons[f->zone.decider].text : NULL;
     enum privacy_why why = f->zone.reasons[f->zone.decider].why;
-    r->sensitive = why == PRIVACY_WHY_FOUND || why == PRIVACY_WHY_UNKNOWN || why == PRIVACY_WHY_TAINT;
+    r->sensitive =
+        why == PRIVACY_WHY_FOUND || why == PRIVACY_WHY_UNKNOWN || why == PRIVACY_WHY_TAINT;
     return 0;
 }
 

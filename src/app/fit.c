@@ -33,8 +33,9 @@ static const struct fit_model catalogue[] = {
 };
 #define NMODELS (sizeof catalogue / sizeof catalogue[0])
 
-static void read_memory(struct fit_machine *m)
+void fit_memory(struct fit_machine *m)
 {
+    m->memory_total = m->memory_free = 0;
     FILE *f = fopen("/proc/meminfo", "r");
     char line[256];
     unsigned long long kb;
@@ -76,7 +77,7 @@ void fit_measure(int threads, bool int8, struct fit_machine *out)
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     out->threads = threads > 0 ? threads : online > 0 ? (int)online : 1;
     out->kernels = kern_get()->name;
-    read_memory(out);
+    fit_memory(out);
     read_cpu(out);
     out->read_bps = kern_measure_read(out->threads, 200);
     if (int8)

@@ -31,7 +31,9 @@ struct fit_row {
     double tokens_s; /* expected decode speed: 80 % of the bandwidth over the bytes a token reads */
 };
 
-/* int8: measure that too (takes longer). */
+/* Memory alone, as it is now. */
+void fit_memory(struct fit_machine *m);
+/* All of it. int8: measure that too (takes longer). */
 void fit_measure(int threads, bool int8, struct fit_machine *out);
 size_t fit_rows(const struct fit_machine *m,
                 const struct fit_row **rows); /* largest first; static memory */

@@ -1,5 +1,6 @@
 /* flow.h: the state of one request under way, shared by the three files that move it on:
- * pipeline.c (decode, label, decide), attempt.c (reserve, start, stream, fail over, settle), decide.c (facts). */
+ * pipeline.c (decode, label, decide), attempt.c (reserve, start, stream, fail over, settle),
+ * decide.c (facts). */
 #ifndef WEIR_FLOW_H
 #define WEIR_FLOW_H
 
@@ -19,7 +20,8 @@ struct flow {
     struct flow *next, *prev; /* the house's list */
     struct answer answer;
     enum pipeline_face face;
-    bool trusted, gone;       /* gone: the client left; nothing is written any more, all is still booked */
+    bool trusted,
+        gone; /* gone: the client left; nothing is written any more, all is still booked */
 
     /* the request */
     struct arena *arena;
@@ -29,7 +31,7 @@ struct flow {
     char id[LEDGER_ID_MAX];
     int64_t came_ms;
     uint64_t came_ns;
-    struct err err;           /* of the worker's step */
+    struct err err; /* of the worker's step */
     int rc;
 
     /* labels and decision */
@@ -37,7 +39,7 @@ struct flow {
     struct privacy_decision zone;
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
-    struct route_facts facts;   /* in the arena, like the plan */
+    struct route_facts facts; /* in the arena, like the plan */
     struct route_plan plan;
     struct buf plan_json, labels_json;
 
@@ -66,7 +68,8 @@ struct flow {
     struct net_timer *timer; /* 10 s to the first event, then keep-alive */
 };
 
-/* decide.c: zone and plan from what is known. On the loop. Non-zero: f->err says why nobody may answer. */
+/* decide.c: zone and plan from what is known. On the loop. Non-zero: f->err says why nobody may
+ * answer. */
 int flow_decide(struct flow *f);
 /* attempt.c: try the plan's candidates from f->candidate on. On the loop. */
 void flow_attempt(struct flow *f);

@@ -1,4 +1,5 @@
-/* house.h: everything one process holds while it owns $WEIR_HOME, and the loop's thread that runs it. */
+/* house.h: everything one process holds while it owns $WEIR_HOME, and the loop's thread that runs
+ * it. */
 #ifndef WEIR_HOUSE_H
 #define WEIR_HOUSE_H
 
@@ -23,7 +24,8 @@ struct house {
     struct egress *egress;
     struct providers *providers;
     struct models *models;
-    struct fit_machine machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
+    struct fit_machine
+        machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
 
     struct privacy_rules *rules;
     struct privacy_settings privacy;
@@ -39,13 +41,15 @@ struct house {
     struct net_timer *deadline;
 };
 
-/* Take the home (ERR_BUSY: another process owns it) and open all rooms. serve: listen on the TCP port too. The
- * settings must outlive it. */
+/* Take the home (ERR_BUSY: another process owns it) and open all rooms. serve: listen on the TCP
+ * port too. The settings must outlive it. */
 int house_new(const struct settings *s, bool serve, struct house **out, struct err *e);
 /* Run the loop on this thread until house_stop. */
 void house_run(struct house *h);
-/* Any thread: stop accepting, drain for at most 30 s, then end the loop. A second call ends open streams now. */
+/* Any thread: stop accepting, drain for at most 30 s, then end the loop. A second call ends open
+ * streams now. */
 void house_stop(struct house *h);
-void house_free(struct house *h); /* after house_run has returned, or was never called; NULL is fine */
+void house_free(
+    struct house *h); /* after house_run has returned, or was never called; NULL is fine */
 
 #endif

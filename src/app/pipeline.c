@@ -1,5 +1,5 @@
-/* pipeline.c: a request from its bytes to its decision: decode and detect on a worker, load the local model and
- * count, decide on the loop; then attempt.c carries the plan out. */
+/* pipeline.c: a request from its bytes to its decision: decode and detect on a worker, load the
+ * local model and count, decide on the loop; then attempt.c carries the plan out. */
 #include "flow.h"
 
 #include "clock.h"
@@ -137,7 +137,8 @@ static void count_work(void *ctx)
     struct flow *f = ctx;
     struct err e;
     struct gen_backend *b = local_backend(f->local->local);
-    /* A model that cannot take the request counts nothing; the plan says why it is not a candidate. */
+    /* A model that cannot take the request counts nothing; the plan says why it is not a candidate.
+     */
     if (b->ops->count(b, f->req, str_of(f->local->name), &f->count, &e) != 0)
         f->count = (struct gen_count){.tokens = -1};
 }
@@ -201,8 +202,7 @@ static int make_raw(struct flow *f)
 static void decode_work(void *ctx)
 {
     struct flow *f = ctx;
-    enum gen_dialect d =
-        f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
+    enum gen_dialect d = f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
     f->rc = wire_request_decode(d, f->body, f->arena, &f->req, &f->err);
     if (f->rc == 0 && f->raw)
         f->rc = make_raw(f);

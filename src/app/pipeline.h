@@ -1,12 +1,14 @@
-/* pipeline.h: one request's whole way, on the loop: decode, label, decide, start, stream, book, end.
+/* pipeline.h: one request's whole way, on the loop: decode, label, decide, start, stream, book,
+ * end.
  *
- *   body ─▶ decode ─▶ detect ─▶ count ─▶ zone + plan ─▶ reserve ─▶ start ─▶ events ─▶ settle ─▶ last event
- *           └──── on a worker ───────┘                                │ failed before the first
+ *   body ─▶ decode ─▶ detect ─▶ count ─▶ zone + plan ─▶ reserve ─▶ start ─▶ events ─▶ settle ─▶
+ * last event └──── on a worker ───────┘                                │ failed before the first
  *                                                  next candidate ◀───┘ visible event
  *
- * Fail-over happens only here, only before the first visible event, only to a candidate the plan allows (the
- * request's zone bounds them all). The last event waits until the store has acknowledged the ledger's row: what a
- * client saw finished is booked. After the first event a failure is an in-band error in the caller's dialect. */
+ * Fail-over happens only here, only before the first visible event, only to a candidate the plan
+ * allows (the request's zone bounds them all). The last event waits until the store has
+ * acknowledged the ledger's row: what a client saw finished is booked. After the first event a
+ * failure is an in-band error in the caller's dialect. */
 #ifndef WEIR_PIPELINE_H
 #define WEIR_PIPELINE_H
 
