@@ -239,7 +239,7 @@ int house_new(const struct settings *s, bool serve, struct house **out, struct e
         house_free(h);
         return rc;
     }
-    fit_measure((int)s->threads, false, &h->machine);
+    fit_known(s->home, (int)s->threads, &h->machine);
     *out = h;
     return 0;
 }
