@@ -806,6 +806,99 @@ static void evaluation_and_speed(void **state)
     model_free(m);
 }
 
+/* ---- the small real model: WEIR_TEST_MODEL names it ---- */
+
+#define TOP 20
+
+/* A text's ids and, after each, the likeliest next tokens as a reference engine gives them. */
+struct expected {
+    size_t n;
+    int32_t ids[512], top_ids[512][TOP];
+    double top[512][TOP], perplexity;
+};
+
+static char *read_all(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    char *p = calloc(1, 1 << 20);
+    assert_non_null(f);
+    assert_true(fread(p, 1, (1 << 20) - 1, f) > 0);
+    fclose(f);
+    return p;
+}
+
+static double number(char **p)
+{
+    *p += strcspn(*p, "-0123456789");
+    return strtod(*p, p);
+}
+
+static void read_expected(const char *path, struct expected *x)
+{
+    char *text = read_all(path), *p = strstr(text, "\"ids\""), *end = strchr(p, ']');
+    memset(x, 0, sizeof *x);
+    while (p + strcspn(p, "-0123456789") < end && x->n < 512)
+        x->ids[x->n++] = (int32_t)number(&p);
+    p = strstr(text, "\"top\"");
+    for (size_t i = 0; i < x->n; i++)
+        for (int j = 0; j < TOP; j++) {
+            x->top_ids[i][j] = (int32_t)number(&p);
+            x->top[i][j] = number(&p);
+        }
+    p = strstr(text, "\"perplexity\"");
+    x->perplexity = number(&p);
+    free(text);
+}
+
+struct compared {
+    const struct expected *x;
+    int32_t vocab;
+    double worst;
+};
+
+static int compare_row(void *ctx, size_t i, const float *l)
+{
+    struct compared *c = ctx;
+    double most = -INFINITY, sum = 0;
+    for (int32_t j = 0; j < c->vocab; j++)
+        most = (double)l[j] > most ? (double)l[j] : most;
+    for (int32_t j = 0; j < c->vocab; j++)
+        sum += exp((double)l[j] - most);
+    for (int j = 0; j < TOP; j++) {
+        double d = fabs((double)l[c->x->top_ids[i][j]] - most - log(sum) - c->x->top[i][j]);
+        c->worst = d > c->worst ? d : c->worst;
+    }
+    return 0;
+}
+
+static void the_small_model_keeps_its_bounds(void **state)
+{
+    char path[1024];
+    static struct expected exact, quantised;
+    struct model *m = NULL;
+    struct err e = {0};
+    const char *name = getenv("WEIR_TEST_MODEL");
+    if (!name || access(name, R_OK) != 0) {
+        printf("skipped: WEIR_TEST_MODEL names no file\n");
+        skip();
+    }
+    read_expected(fixture("models/smollm2/f32.json", path), &exact);
+    read_expected(fixture("models/smollm2/q4_1.json", path), &quantised);
+    assert_int_equal(model_open_path(name, &m, &e), 0);
+    double ppl = 0;
+    assert_int_equal(engine_eval_perplexity(m, 2, false, exact.ids, exact.n, &ppl, &e), 0);
+    printf("perplexity %.5f; reference %.5f quantised, %.5f exact\n", ppl, quantised.perplexity,
+           exact.perplexity);
+    assert_true(ppl <= 1.003 * quantised.perplexity);
+    assert_true(ppl >= 0.99 * exact.perplexity);
+    model_set_exact(m, true);
+    struct compared c = {&exact, model_traits(m)->vocab, 0};
+    assert_int_equal(engine_eval_logits(m, 2, true, exact.ids, exact.n, compare_row, &c, &e), 0);
+    printf("exact path: log-probabilities differ by at most %.2g\n", c.worst);
+    assert_true(c.worst <= 1e-3);
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -826,6 +919,7 @@ int main(void)
         cmocka_unit_test(penalties_and_cuts),
         cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(evaluation_and_speed),
+        cmocka_unit_test(the_small_model_keeps_its_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
