@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -809,6 +810,107 @@ static void evaluation_and_speed(void **state)
     model_free(m);
 }
 
+/* ---- damaged files: an error, or eight tokens ---- */
+
+/* The bytes of a tiny file, and where its tensors begin. */
+static unsigned char *tiny_bytes(size_t *n, size_t *meta)
+{
+    char path[256];
+    struct tiny tiny = tiny_default();
+    struct gguf *g = NULL;
+    struct err e = {0};
+    tiny.width = 32;
+    tiny.heads = tiny.kv_heads = 2;
+    tiny.ff = 32;
+    tiny.type = GGUF_DT_Q8_0;
+    assert_int_equal(tiny_write(&tiny, tiny_path("whole", path)), 0);
+    assert_int_equal(gguf_open(path, &g, &e), 0);
+    *n = (size_t)gguf_file_size(g);
+    *meta = *n;
+    for (size_t i = 0; i < gguf_ntensors(g); i++)
+        if (gguf_tensor_at(g, i)->offset < *meta)
+            *meta = (size_t)gguf_tensor_at(g, i)->offset;
+    gguf_close(g);
+    unsigned char *p = malloc(*n);
+    FILE *f = fopen(path, "rb");
+    assert_int_equal(fread(p, 1, *n, f), *n);
+    fclose(f);
+    unlink(path);
+    return p;
+}
+
+/* True when the file opened; then it has given eight tokens, or said why not. */
+static bool try_bytes(const unsigned char *p, size_t n, bool generate)
+{
+    static struct take t;
+    struct gguf *g = NULL;
+    struct model *m = NULL;
+    struct engine *en = NULL;
+    struct err e = {0};
+    if (gguf_open_mem(p, n, &g, &e) != 0)
+        return false;
+    if (model_open(g, &m, &e) != 0) {
+        assert_true(e.msg[0] != '\0');
+        gguf_close(g);
+        return false;
+    }
+    struct engine_params params = {.threads = 1};
+    if (!generate || engine_new(m, &params, &en, &e) != 0) {
+        model_free(m);
+        return true;
+    }
+    int32_t one = 1;
+    take_init(&t);
+    struct engine_job job = job_of(&t, &one, 1, 8);
+    if (engine_submit(en, &job, &t.run, &e) == 0) {
+        await_end(&t);
+        assert_true(t.n == 8 || t.end == ENGINE_END_ERROR || t.end == ENGINE_END_CONTEXT);
+    }
+    engine_free(en);
+    return true;
+}
+
+static long max_rss_kb(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_maxrss;
+}
+
+static void damaged_files_are_errors_or_eight_tokens(void **state)
+{
+    size_t n, meta;
+    unsigned char *p = tiny_bytes(&n, &meta);
+    assert_true(try_bytes(p, n, true));
+    long before = max_rss_kb();
+    uint32_t seed = 99;
+    for (int i = 0; i < 2000; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        size_t at = (seed >> 8) % (meta * 8);
+        p[at / 8] ^= (unsigned char)(1u << at % 8);
+        try_bytes(p, n, true);
+        p[at / 8] ^= (unsigned char)(1u << at % 8);
+    }
+    /* Every place as if an integer of four or eight bytes stood there, at its extremes. */
+    static const uint64_t extremes[] = {0, 1, UINT64_MAX, INT64_MAX, 1ull << 63, 1ull << 32};
+    int opened = 0;
+    for (size_t at = 0; at + 8 <= meta; at++)
+        for (int i = 0; i < 12; i++) {
+            unsigned char kept[8];
+            memcpy(kept, p + at, 8);
+            memcpy(p + at, &extremes[i % 6], i < 6 ? 4 : 8);
+            if (try_bytes(p, n, false) && opened++ % 500 == 0)
+                try_bytes(p, n, true);
+            memcpy(p + at, kept, 8);
+        }
+    free(p);
+#ifndef SANITIZED
+    assert_true(max_rss_kb() - before < 16 * 1024);
+#else
+    (void)before;
+#endif
+}
+
 /* ---- the small real model: WEIR_TEST_MODEL names it ---- */
 
 #define TOP 20
@@ -922,6 +1024,7 @@ int main(void)
         cmocka_unit_test(penalties_and_cuts),
         cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(evaluation_and_speed),
+        cmocka_unit_test(damaged_files_are_errors_or_eight_tokens),
         cmocka_unit_test(the_small_model_keeps_its_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
