@@ -183,14 +183,25 @@ static struct val f_indent(struct ctx *c, const struct args *a)
     return sb_take(c, &b);
 }
 
-static struct val f_escape(struct ctx *c, const struct args *a)
+static struct val mark_safe(struct ctx *c, struct val v)
+{
+    struct vstr *s = v.k == V_STR ? eval_alloc(c, 1, sizeof *s) : NULL;
+    if (!s)
+        return UNDEF;
+    *s = *v.s;
+    s->safe = true;
+    return (struct val){.k = V_STR, .s = s};
+}
+
+struct val text_escape(struct ctx *c, struct val v)
 {
     static const char from[] = "&<>'\"";
     static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
-    struct val v = text_self(c, a);
     struct str s = val_bytes(v);
     struct sb b = {0};
     size_t done = 0;
+    if (v.k == V_STR && v.s->safe)
+        return v;
     for (size_t i = 0; i < s.n && !c->rc; i++) {
         const char *k = s.p[i] ? strchr(from, s.p[i]) : NULL;
         if (!k)
@@ -200,7 +211,12 @@ static struct val f_escape(struct ctx *c, const struct args *a)
         done = i + 1;
     }
     sb_val(c, &b, val_slice(c, v, done, s.n));
-    return sb_take(c, &b);
+    return mark_safe(c, sb_take(c, &b));
+}
+
+static struct val f_escape(struct ctx *c, const struct args *a)
+{
+    return text_escape(c, text_self(c, a));
 }
 
 static struct val f_string(struct ctx *c, const struct args *a)
@@ -336,30 +352,50 @@ static struct val f_attr(struct ctx *c, const struct args *a)
 
 static struct val f_safe(struct ctx *c, const struct args *a)
 {
-    return a->self;
+    return mark_safe(c, text_self(c, a));
 }
 
 static const struct builtin filters[] = {
-    {"abs", f_abs},           {"attr", f_attr},
-    {"capitalize", f_capitalize}, {"count", f_length},
-    {"d", f_default},         {"default", f_default},
-    {"dictsort", seq_dictsort}, {"e", f_escape},
-    {"escape", f_escape},     {"first", seq_first},
-    {"float", f_float},       {"format", f_format},
-    {"indent", f_indent},     {"int", f_int},
-    {"items", seq_items},     {"join", seq_join},
-    {"last", seq_last},       {"length", f_length},
-    {"list", seq_list},       {"lower", f_lower},
-    {"map", seq_map},         {"max", seq_max},
-    {"min", seq_min},         {"reject", seq_reject},
-    {"rejectattr", seq_rejectattr}, {"replace", f_replace},
-    {"reverse", seq_reverse}, {"round", f_round},
-    {"safe", f_safe},         {"select", seq_select},
-    {"selectattr", seq_selectattr}, {"sort", seq_sort},
-    {"string", f_string},     {"sum", seq_sum},
-    {"title", f_title},       {"tojson", json_write},
-    {"trim", f_trim},         {"unique", seq_unique},
-    {"upper", f_upper},       {"wordcount", f_wordcount},
+    {"abs", f_abs},
+    {"attr", f_attr},
+    {"capitalize", f_capitalize},
+    {"count", f_length},
+    {"d", f_default},
+    {"default", f_default},
+    {"dictsort", seq_dictsort},
+    {"e", f_escape},
+    {"escape", f_escape},
+    {"first", seq_first},
+    {"float", f_float},
+    {"format", f_format},
+    {"indent", f_indent},
+    {"int", f_int},
+    {"items", seq_items},
+    {"join", seq_join},
+    {"last", seq_last},
+    {"length", f_length},
+    {"list", seq_list},
+    {"lower", f_lower},
+    {"map", seq_map},
+    {"max", seq_max},
+    {"min", seq_min},
+    {"reject", seq_reject},
+    {"rejectattr", seq_rejectattr},
+    {"replace", f_replace},
+    {"reverse", seq_reverse},
+    {"round", f_round},
+    {"safe", f_safe},
+    {"select", seq_select},
+    {"selectattr", seq_selectattr},
+    {"sort", seq_sort},
+    {"string", f_string},
+    {"sum", seq_sum},
+    {"title", f_title},
+    {"tojson", json_write},
+    {"trim", f_trim},
+    {"unique", seq_unique},
+    {"upper", f_upper},
+    {"wordcount", f_wordcount},
 };
 
 const struct builtin *builtin_in(const struct builtin *v, size_t n, struct str name)

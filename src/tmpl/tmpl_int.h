@@ -84,6 +84,7 @@ struct vstr {
     size_t n;
     const struct taint *t;
     size_t nt;
+    bool safe; /* Jinja's Markup: what is added to it is escaped for HTML */
 };
 
 struct val {
@@ -147,11 +148,11 @@ enum node_type {
     /* statements */
     N_TEXT,
     N_PRINT,
-    N_IF,    /* a; v; w */
-    N_FOR,   /* a: target, b: items, c: condition or NULL; v; w: else */
-    N_SET,   /* a: target, b: value */
-    N_SETBLOCK, /* a: target, b: filters over N_PIPED; v */
-    N_MACRO, /* name; names/w: parameters and defaults (NULL: none); v: body */
+    N_IF,        /* a; v; w */
+    N_FOR,       /* a: target, b: items, c: condition or NULL; v; w: else */
+    N_SET,       /* a: target, b: value */
+    N_SETBLOCK,  /* a: target, b: filters over N_PIPED; v */
+    N_MACRO,     /* name; names/w: parameters and defaults (NULL: none); v: body */
     N_CALLBLOCK, /* a: the call; b: an N_MACRO "caller" */
     N_FILTERBLOCK,
     N_BODY,
@@ -167,8 +168,8 @@ struct node {
     uint8_t type, op;
     bool negated; /* N_TEST: is not */
     uint32_t line;
-    uint32_t name; /* interned */
-    struct val k;  /* N_CONST; N_TEXT */
+    uint32_t name;            /* interned */
+    struct val k;             /* N_CONST; N_TEXT */
     const struct builtin *fn; /* N_FILTER, N_TEST: NULL when there is none of that name */
     struct node *a, *b, *c, *d;
     struct node **v;
@@ -221,8 +222,8 @@ bool parse_take_name(struct parser *p, const char *name);
 void parse_want_op(struct parser *p, char op);
 const char *parse_what(const struct token *t, char out[static 64]); /* for messages */
 
-struct node *parse_expr(struct parser *p);         /* with `if` ... `else` */
-struct node *parse_expr_nocond(struct parser *p);  /* without */
+struct node *parse_expr(struct parser *p);        /* with `if` ... `else` */
+struct node *parse_expr_nocond(struct parser *p); /* without */
 struct node *parse_tuple(struct parser *p, bool cond);
 struct node *parse_target(struct parser *p, bool attrs); /* of set and for */
 struct node *parse_filters(struct parser *p, struct node *operand, bool bare);
@@ -244,7 +245,7 @@ struct scope {
     struct slot {
         uint32_t name;
         struct val v;
-    } *v;
+    } * v;
     size_t n, cap;
 };
 
@@ -264,6 +265,7 @@ struct ctx {
     enum flow flow;
     struct val piped;
     int64_t now_ms;
+    bool text_args; /* arguments of calls as JSON text */
 };
 
 struct args {
@@ -339,9 +341,9 @@ static inline bool val_tainted(struct val v)
     return v.k == V_STR && v.s->nt > 0;
 }
 
-struct val val_lit(struct ctx *c, const char *z);                  /* trusted, not copied */
-struct val val_str(struct ctx *c, struct str s, bool tainted);     /* copied */
-struct val val_borrow(struct ctx *c, struct str s, bool tainted);  /* not copied */
+struct val val_lit(struct ctx *c, const char *z);                          /* trusted, not copied */
+struct val val_str(struct ctx *c, struct str s, bool tainted);             /* copied */
+struct val val_borrow(struct ctx *c, struct str s, bool tainted);          /* not copied */
 struct val val_slice(struct ctx *c, struct val s, size_t from, size_t to); /* bytes; keeps taint */
 struct val val_list(struct ctx *c, enum val_kind kind, size_t cap);
 void val_push(struct ctx *c, struct vlist *l, struct val v);
@@ -364,7 +366,7 @@ struct val val_text(struct ctx *c, struct val v); /* str(v) */
 void sb_add(struct ctx *c, struct sb *b, struct str s, bool tainted);
 void sb_puts(struct ctx *c, struct sb *b, const char *z);
 void sb_str(struct ctx *c, struct sb *b, const struct vstr *s);
-void sb_val(struct ctx *c, struct sb *b, struct val v);            /* as str() */
+void sb_val(struct ctx *c, struct sb *b, struct val v);             /* as str() */
 void sb_repr(struct ctx *c, struct sb *b, struct val v, int depth); /* as repr() */
 void sb_taint_all(struct ctx *c, struct sb *b); /* the whole text, if any of it is */
 struct val sb_take(struct ctx *c, struct sb *b);
@@ -382,6 +384,7 @@ const struct builtin *filter_find(struct str name);
 const struct builtin *test_find(struct str name);
 const struct builtin *method_find(enum val_kind kind, struct str name);
 const struct builtin *global_find(struct str name);
+struct val text_escape(struct ctx *c, struct val v);        /* for HTML; the result is `safe` */
 struct val json_write(struct ctx *c, const struct args *a); /* the filter tojson */
 
 /* The argument at position i or by name; `missing` when it is not given. */

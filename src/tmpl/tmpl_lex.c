@@ -188,7 +188,8 @@ static bool is_digit(const struct lexer *x, size_t i)
 
 static bool is_word(unsigned char ch)
 {
-    return ch == '_' || ch >= 0x80 || (ch >= '0' && ch <= '9') || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z');
+    return ch == '_' || ch >= 0x80 || (ch >= '0' && ch <= '9') ||
+           ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z');
 }
 
 static void lex_number(struct lexer *x)

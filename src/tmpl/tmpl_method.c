@@ -355,18 +355,30 @@ static struct val s_format(struct ctx *c, const struct args *a)
 }
 
 static const struct builtin string_methods[] = {
-    {"strip", s_strip},           {"lstrip", s_lstrip},
-    {"rstrip", s_rstrip},         {"split", s_split},
-    {"rsplit", s_rsplit},         {"splitlines", s_splitlines},
-    {"startswith", s_startswith}, {"endswith", s_endswith},
-    {"removeprefix", s_removeprefix}, {"removesuffix", s_removesuffix},
-    {"replace", s_replace},       {"upper", s_upper},
-    {"lower", s_lower},           {"title", s_title},
-    {"capitalize", s_capitalize}, {"join", s_join},
-    {"find", s_find},             {"rfind", s_rfind},
-    {"count", s_count},           {"format", s_format},
-    {"isdigit", s_isdigit},       {"isalpha", s_isalpha},
-    {"isalnum", s_isalnum},       {"isspace", s_isspace},
+    {"strip", s_strip},
+    {"lstrip", s_lstrip},
+    {"rstrip", s_rstrip},
+    {"split", s_split},
+    {"rsplit", s_rsplit},
+    {"splitlines", s_splitlines},
+    {"startswith", s_startswith},
+    {"endswith", s_endswith},
+    {"removeprefix", s_removeprefix},
+    {"removesuffix", s_removesuffix},
+    {"replace", s_replace},
+    {"upper", s_upper},
+    {"lower", s_lower},
+    {"title", s_title},
+    {"capitalize", s_capitalize},
+    {"join", s_join},
+    {"find", s_find},
+    {"rfind", s_rfind},
+    {"count", s_count},
+    {"format", s_format},
+    {"isdigit", s_isdigit},
+    {"isalpha", s_isalpha},
+    {"isalnum", s_isalnum},
+    {"isspace", s_isspace},
 };
 
 /* ---- mappings ---- */
@@ -441,8 +453,8 @@ static struct val d_copy(struct ctx *c, const struct args *a)
 }
 
 static const struct builtin dict_methods[] = {
-    {"items", d_items},   {"keys", d_keys},     {"values", d_values},         {"get", d_get},
-    {"pop", d_pop},       {"update", d_update}, {"setdefault", d_setdefault}, {"copy", d_copy},
+    {"items", d_items}, {"keys", d_keys},     {"values", d_values},         {"get", d_get},
+    {"pop", d_pop},     {"update", d_update}, {"setdefault", d_setdefault}, {"copy", d_copy},
 };
 
 /* ---- lists ---- */

@@ -105,10 +105,12 @@ struct val eval_getitem(struct ctx *c, struct val v, struct val key)
         int64_t i = val_whole(key);
         val_len(v, &n);
         eval_step(c, v.k == V_STR ? v.s->n / 64 : 0);
+        int64_t asked = i;
         if (i < 0)
             i += (int64_t)n;
         if (i < 0 || i >= (int64_t)n)
-            return undefined(c, STR("item"));
+            return (struct val){.k = V_UNDEF,
+                                .undef = arena_printf(c->mem, "[%lld]", (long long)asked)};
         if (v.k != V_STR)
             return v.l->v[i];
         return nth_char(val_bytes(v), i, &from, &to) ? val_slice(c, v, from, to) : UNDEF;
@@ -257,6 +259,23 @@ static struct val float_op(struct ctx *c, enum bin_op op, double a, double b)
     return UNDEF;
 }
 
+/* A safe operand makes the sum safe and escapes the other one. */
+static struct val add_text(struct ctx *c, struct val a, struct val b)
+{
+    struct sb text = {0};
+    bool safe = a.s->safe || b.s->safe;
+    if (safe) {
+        a = text_escape(c, a);
+        b = text_escape(c, b);
+    }
+    sb_val(c, &text, a);
+    sb_val(c, &text, b);
+    struct val v = sb_take(c, &text);
+    if (v.k == V_STR)
+        ((struct vstr *)v.s)->safe = safe;
+    return v;
+}
+
 static struct val add_lists(struct ctx *c, struct val a, struct val b)
 {
     struct val l = val_list(c, a.k, a.l->n + b.l->n);
@@ -292,7 +311,7 @@ static bool repeats(struct val v)
 struct val eval_binary(struct ctx *c, enum bin_op op, struct val a, struct val b)
 {
     static const char *const names[] = {
-        [OP_ADD] = "the sum",      [OP_SUB] = "the difference", [OP_MUL] = "the product",
+        [OP_ADD] = "the sum",      [OP_SUB] = "the difference",    [OP_MUL] = "the product",
         [OP_DIV] = "the quotient", [OP_FLOORDIV] = "the quotient", [OP_MOD] = "the remainder",
         [OP_POW] = "the power"};
     if (op == OP_MOD && a.k == V_STR)
@@ -302,12 +321,8 @@ struct val eval_binary(struct ctx *c, enum bin_op op, struct val a, struct val b
             return float_op(c, op, val_num(a), val_num(b));
         return int_op(c, op, val_whole(a), val_whole(b));
     }
-    if (op == OP_ADD && a.k == V_STR && b.k == V_STR) {
-        struct sb text = {0};
-        sb_str(c, &text, a.s);
-        sb_str(c, &text, b.s);
-        return sb_take(c, &text);
-    }
+    if (op == OP_ADD && a.k == V_STR && b.k == V_STR)
+        return add_text(c, a, b);
     if (op == OP_ADD && a.k == b.k && (a.k == V_LIST || a.k == V_TUPLE))
         return add_lists(c, a, b);
     if (op == OP_MUL && repeats(a) && (b.k == V_INT || b.k == V_BOOL))

@@ -143,11 +143,21 @@ void parse_want_op(struct parser *p, char op)
 const char *parse_what(const struct token *t, char out[static 64])
 {
     static const char *const fixed[] = {
-        [T_EOF] = "the end of the template", [T_TEXT] = "text",  [T_VAR_BEGIN] = "'{{'",
-        [T_VAR_END] = "'}}'",                [T_BLOCK_END] = "'%}'", [T_BLOCK_BEGIN] = "'{%'",
-        [T_STRING] = "a string",             [T_INT] = "a number",   [T_FLOAT] = "a number",
-        [T_EQ] = "'=='",                     [T_NE] = "'!='",        [T_LE] = "'<='",
-        [T_GE] = "'>='",                     [T_FLOORDIV] = "'//'",  [T_POW] = "'**'",
+        [T_EOF] = "the end of the template",
+        [T_TEXT] = "text",
+        [T_VAR_BEGIN] = "'{{'",
+        [T_VAR_END] = "'}}'",
+        [T_BLOCK_END] = "'%}'",
+        [T_BLOCK_BEGIN] = "'{%'",
+        [T_STRING] = "a string",
+        [T_INT] = "a number",
+        [T_FLOAT] = "a number",
+        [T_EQ] = "'=='",
+        [T_NE] = "'!='",
+        [T_LE] = "'<='",
+        [T_GE] = "'>='",
+        [T_FLOORDIV] = "'//'",
+        [T_POW] = "'**'",
     };
     if (t->type == T_NAME)
         snprintf(out, 64, "'%.*s'", t->text.n > 40 ? 40 : (int)t->text.n, t->text.p);
@@ -184,8 +194,8 @@ static const char *const until_endif[] = {"elif", "else", "endif", NULL};
 static const char *const until_endfor[] = {"else", "endfor", NULL};
 static const char *const until_for_else[] = {"endfor", NULL};
 
-/* elif chains are a list of nodes in `w`, built without recursion: a template may have thousands.
- */
+/* An elif is the one node in the `w` of the if before it: built in a loop, because a template may
+ * have thousands. */
 static struct node *parse_if(struct parser *p)
 {
     struct node *first = parse_node(p, N_IF), *x = first;
@@ -447,7 +457,8 @@ static void parse_until(struct parser *p, const char *const *ends, struct node *
 
 int parse_tokens(struct tmpl *t, const struct token *v, size_t n, struct err *e)
 {
-    struct parser p = {.t = t, .v = v, .n = n, .e = e, .bad = {.type = N_CONST, .k = {.k = V_NONE}}};
+    struct parser p = {
+        .t = t, .v = v, .n = n, .e = e, .bad = {.type = N_CONST, .k = {.k = V_NONE}}};
     t->name_loop = parse_intern(&p, STR("loop"));
     t->name_caller = parse_intern(&p, STR("caller"));
     t->root = parse_node(&p, N_BODY);

@@ -219,6 +219,12 @@ struct val seq_unique(struct ctx *c, const struct args *a)
 
 /* ---- a filter or test for each ---- */
 
+/* Jinja's select and map take anything that is false, none included, for an empty list. */
+static struct vlist *items_if_any(struct ctx *c, struct val v)
+{
+    return val_truth(v) ? val_iter(c, v) : NULL;
+}
+
 /* The arguments after the first `skip`, for the inner filter or test. */
 static struct args inner_args(const struct args *a, size_t skip, struct val self)
 {
@@ -234,7 +240,7 @@ struct val seq_map(struct ctx *c, const struct args *a)
 {
     struct val attr = arg_at(a, SIZE_MAX, "attribute", UNDEF);
     struct val missing = arg_at(a, SIZE_MAX, "default", UNDEF);
-    struct vlist *l = val_iter(c, a->self);
+    struct vlist *l = items_if_any(c, a->self);
     struct val out = val_list(c, V_LIST, 0);
     const struct builtin *f = NULL;
     struct str name = STR_NONE;
@@ -263,7 +269,7 @@ struct val seq_map(struct ctx *c, const struct args *a)
 /* Keep the items whose value (or attribute) passes the test, or does not. */
 static struct val choose(struct ctx *c, const struct args *a, bool by_attr, bool want)
 {
-    struct vlist *l = val_iter(c, a->self);
+    struct vlist *l = items_if_any(c, a->self);
     struct val out = val_list(c, V_LIST, 0), attr = NONE;
     size_t at = by_attr ? 1 : 0;
     const struct builtin *test = NULL;

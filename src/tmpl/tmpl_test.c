@@ -99,22 +99,38 @@ static struct val t_lower(struct ctx *c, const struct args *a)
 }
 
 static const struct builtin tests[] = {
-    {"defined", t_defined},     {"undefined", t_undefined},
-    {"none", t_none},           {"string", t_string},
-    {"mapping", t_mapping},     {"iterable", t_iterable},
-    {"sequence", t_sequence},   {"number", t_number},
-    {"integer", t_integer},     {"float", t_float},
-    {"boolean", t_boolean},     {"true", t_true},
-    {"false", t_false},         {"callable", t_callable},
-    {"eq", t_eq},               {"equalto", t_eq},
-    {"ne", t_ne},               {"lt", t_lt},
-    {"lessthan", t_lt},         {"le", t_le},
-    {"gt", t_gt},               {"greaterthan", t_gt},
-    {"ge", t_ge},               {"in", t_in},
-    {"sameas", t_sameas},       {"odd", t_odd},
-    {"even", t_even},           {"divisibleby", t_divisibleby},
-    {"upper", t_upper},         {"lower", t_lower},
-    {"filter", t_filter},       {"test", t_test},
+    {"defined", t_defined},
+    {"undefined", t_undefined},
+    {"none", t_none},
+    {"string", t_string},
+    {"mapping", t_mapping},
+    {"iterable", t_iterable},
+    {"sequence", t_sequence},
+    {"number", t_number},
+    {"integer", t_integer},
+    {"float", t_float},
+    {"boolean", t_boolean},
+    {"true", t_true},
+    {"false", t_false},
+    {"callable", t_callable},
+    {"eq", t_eq},
+    {"equalto", t_eq},
+    {"ne", t_ne},
+    {"lt", t_lt},
+    {"lessthan", t_lt},
+    {"le", t_le},
+    {"gt", t_gt},
+    {"greaterthan", t_gt},
+    {"ge", t_ge},
+    {"in", t_in},
+    {"sameas", t_sameas},
+    {"odd", t_odd},
+    {"even", t_even},
+    {"divisibleby", t_divisibleby},
+    {"upper", t_upper},
+    {"lower", t_lower},
+    {"filter", t_filter},
+    {"test", t_test},
 };
 
 const struct builtin *test_find(struct str name)
@@ -134,12 +150,18 @@ static struct val g_range(struct ctx *c, const struct args *a)
             return eval_fail(c, ERR_FORMAT, "range needs integers");
     if (v[2] == 0)
         return eval_fail(c, ERR_FORMAT, "range with step 0");
-    struct val out = val_list(c, V_LIST, 0);
-    for (int64_t i = v[0]; !c->rc && (v[2] > 0 ? i < v[1] : i > v[1]);) {
-        val_push(c, out.l, val_int(i));
-        if (__builtin_add_overflow(i, v[2], &i))
-            break;
-    }
+    bool any = v[2] > 0 ? v[0] < v[1] : v[0] > v[1];
+    uint64_t span = v[2] > 0 ? (uint64_t)v[1] - (uint64_t)v[0] : (uint64_t)v[0] - (uint64_t)v[1];
+    uint64_t step = v[2] > 0 ? (uint64_t)v[2] : -(uint64_t)v[2];
+    uint64_t n = any ? (span - 1) / step + 1 : 0;
+    /* Counted before it is made: a huge one costs nothing but the refusal. */
+    if (n > MAX_STEPS || !eval_step(c, n))
+        return eval_fail(c, ERR_LIMIT, "a range of more than %d steps", (int)MAX_STEPS);
+    struct val out = val_list(c, V_LIST, n);
+    for (uint64_t i = 0; i < n && !c->rc; i++)
+        out.l->v[i] = val_int((int64_t)((uint64_t)v[0] + i * (uint64_t)v[2]));
+    if (!c->rc)
+        out.l->n = n;
     return out;
 }
 
@@ -200,7 +222,7 @@ static struct val g_strftime(struct ctx *c, const struct args *a)
 }
 
 static const struct builtin globals[] = {
-    {"range", g_range},           {"namespace", g_namespace},     {"dict", g_dict},
+    {"range", g_range},           {"namespace", g_namespace},   {"dict", g_dict},
     {"raise_exception", g_raise}, {"strftime_now", g_strftime},
 };
 

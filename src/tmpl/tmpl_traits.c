@@ -14,8 +14,8 @@ static bool shows(const struct tmpl *t, const struct gen_req *req, struct str ma
     struct tmpl_out out;
     struct tmpl_vars v = {.req = req, .add_generation_prompt = true, .now_ms = clock_wall_ms()};
     tmpl_out_init(&out, 1 << 20);
-    bool yes = tmpl_render(t, &v, &out, NULL) == 0 &&
-               str_find(buf_str(&out.text), mark, 0) != SIZE_MAX;
+    bool yes =
+        tmpl_render(t, &v, &out, NULL) == 0 && str_find(buf_str(&out.text), mark, 0) != SIZE_MAX;
     tmpl_out_done(&out);
     return yes;
 }

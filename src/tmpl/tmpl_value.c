@@ -45,7 +45,7 @@ struct val val_slice(struct ctx *c, struct val s, size_t from, size_t to)
     if (from == 0 && to == o->n)
         return s;
     struct val v = val_borrow(c, str_n(o->p + from, to - from), false);
-    if (v.k != V_STR || !o->nt)
+    if (v.k != V_STR || (!o->nt && !o->safe))
         return v;
     struct taint *t = eval_alloc(c, o->nt, sizeof *t);
     if (!t)
@@ -61,6 +61,7 @@ struct val val_slice(struct ctx *c, struct val s, size_t from, size_t to)
     if (!w)
         return UNDEF;
     *w = *v.s;
+    w->safe = o->safe;
     w->t = t;
     w->nt = n;
     return (struct val){.k = V_STR, .s = w};
@@ -174,10 +175,10 @@ bool val_truth(struct val v)
 const char *val_type(struct val v)
 {
     static const char *const names[] = {
-        [V_UNDEF] = "undefined", [V_NONE] = "none", [V_BOOL] = "a boolean", [V_INT] = "an integer",
-        [V_FLOAT] = "a float",   [V_STR] = "a string",  [V_LIST] = "a list",
-        [V_TUPLE] = "a tuple",   [V_DICT] = "a mapping", [V_NS] = "a namespace",
-        [V_FN] = "a function",   [V_LOOP] = "the loop",
+        [V_UNDEF] = "undefined", [V_NONE] = "none",     [V_BOOL] = "a boolean",
+        [V_INT] = "an integer",  [V_FLOAT] = "a float", [V_STR] = "a string",
+        [V_LIST] = "a list",     [V_TUPLE] = "a tuple", [V_DICT] = "a mapping",
+        [V_NS] = "a namespace",  [V_FN] = "a function", [V_LOOP] = "the loop",
     };
     return names[v.k];
 }
@@ -200,9 +201,7 @@ static bool eq_deep(struct ctx *c, struct val a, struct val b, int depth)
     switch (a.k) {
     case V_UNDEF:
     case V_NONE: return true;
-    case V_STR:
-        eval_step(c, a.s->n / 64);
-        return str_eq(val_bytes(a), val_bytes(b));
+    case V_STR: eval_step(c, a.s->n / 64); return str_eq(val_bytes(a), val_bytes(b));
     case V_LIST:
     case V_TUPLE:
         if (a.l->n != b.l->n)

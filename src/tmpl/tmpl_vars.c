@@ -124,7 +124,7 @@ static struct val call_of(struct ctx *c, const struct gen_part *p)
 {
     struct val f = val_dict(c, V_DICT), d = val_dict(c, V_DICT), args;
     /* Arguments that are no JSON stay the text they are. */
-    if (!load_json(c, p->args, &args))
+    if (c->text_args || !load_json(c, p->args, &args))
         args = p->args.n ? val_borrow(c, p->args, true) : val_dict(c, V_DICT);
     if (c->rc)
         return UNDEF;
@@ -297,8 +297,17 @@ static void define_extra(struct ctx *c, struct str extra)
         define(c, arena_strz(c->mem, val_bytes(v.d->key[i])), v.d->val[i]);
 }
 
-int tmpl_render(const struct tmpl *t, const struct tmpl_vars *v, struct tmpl_out *out,
-                struct err *e)
+static bool has_calls(const struct gen_req *req)
+{
+    for (size_t i = 0; i < req->nmsgs; i++)
+        for (size_t k = 0; k < req->msgs[i].nparts; k++)
+            if (req->msgs[i].parts[k].type == GEN_PART_TOOL_CALL)
+                return true;
+    return false;
+}
+
+static int render(const struct tmpl *t, const struct tmpl_vars *v, bool text_args, bool tools_none,
+                  struct tmpl_out *out, struct err *e)
 {
     struct ctx c;
     int rc = start(&c, t, v->now_ms, out->text.max, e);
@@ -306,18 +315,36 @@ int tmpl_render(const struct tmpl *t, const struct tmpl_vars *v, struct tmpl_out
         arena_free(c.mem);
         return rc;
     }
+    c.text_args = text_args;
     struct val l = val_list(&c, V_LIST, v->req->nmsgs);
     for (size_t i = 0; i < v->req->nmsgs && !c.rc; i++)
         push_message(&c, l.l, v->req, &v->req->msgs[i]);
     bool offered = v->req->ntools > 0 && v->req->tool_choice != GEN_CHOICE_NONE;
     define(&c, "messages", l);
-    define(&c, "tools", offered ? tools_of(&c, v->req) : NONE);
+    if (offered || tools_none)
+        define(&c, "tools", offered ? tools_of(&c, v->req) : NONE);
     define(&c, "documents", NONE);
     define(&c, "add_generation_prompt", val_bool(v->add_generation_prompt));
     define(&c, "bos_token", val_borrow(&c, v->bos, false));
     define(&c, "eos_token", val_borrow(&c, v->eos, false));
     define_extra(&c, v->extra);
     return finish(&c, out);
+}
+
+/* Most templates want a call's arguments as a mapping and no tools as none; a few want JSON text,
+ * or no variable at all, and fail on the other: they get it then. The first error is the one that
+ * is told. */
+int tmpl_render(const struct tmpl *t, const struct tmpl_vars *v, struct tmpl_out *out,
+                struct err *e)
+{
+    int rc = render(t, v, false, true, out, e);
+    if (rc != ERR_FORMAT && rc != ERR_UNSUPPORTED)
+        return rc;
+    if (has_calls(v->req) && render(t, v, true, true, out, NULL) == 0)
+        return 0;
+    if (!v->req->ntools && render(t, v, false, false, out, NULL) == 0)
+        return 0;
+    return rc;
 }
 
 int tmpl_render_json(const struct tmpl *t, struct str vars_json, struct str bos, struct str eos,

@@ -5,7 +5,8 @@ usage: tmpl_diff.py TMPL_RENDER FOLDER [-v] [NAME...]
 
 jinja2 is set up as Hugging Face's apply_chat_template does it (trim_blocks, lstrip_blocks,
 loopcontrols, the generation tag, tojson without HTML escapes), but with mutable lists.
-Both sides refusing a conversation counts as agreement. Exit code 0 when all agree.
+Both sides refusing a conversation counts as agreement; a case on which jinja2 fails by Python's own
+limits (a generator given to json.dumps, a sum of str and None) has no reference and is not compared. Exit code 0 when all agree.
 """
 import datetime
 import json
@@ -121,8 +122,10 @@ def theirs(env, path, variables):
         text = env.from_string(open(path, encoding="utf-8", newline="").read()).render(
             bos_token="<s>", eos_token="</s>", **data)
         return text.encode(), ""
-    except Exception as error:  # a template may fail in any way Python can
+    except jinja2.exceptions.TemplateError as error:
         return None, f"{type(error).__name__}: {error}"
+    except Exception as error:  # Python's own trouble (a generator to tojson): nothing to compare with
+        return None, f"- {type(error).__name__}: {error}"
 
 
 def show(name, case, want, got, why_want, why_got):
@@ -157,7 +160,8 @@ def main():
                 got, why_got = ours(exe, path, vars_path)
                 total += 1
                 rendered += want is not None
-                if want != got:
+                python_only = want is None and why_want.startswith("- ")
+                if want != got and not python_only:
                     bad.append(case)
                     show(name, case, want, got, why_want, why_got)
                 elif verbose and want is None:
