@@ -239,6 +239,7 @@ static void limits_hold(void **state)
     fails("{{ 10 ** 100 }}", ERR_LIMIT, "out of range");
     char deep[4096] = "{{ ";
     memset(deep + 3, '(', 1000);
+    strcat(deep, " }}");
     fails(deep, ERR_LIMIT, "nested more than");
     struct tmpl *t = NULL;
     char *big = calloc(1, (1 << 20) + 1);
