@@ -1,0 +1,50 @@
+# The front door. Meson and Ninja do the work.
+PREFIX ?= /usr/local
+
+.PHONY: all run test bench install clean format fuzz web
+
+all: build/build.ninja
+	@ninja -C build
+
+build/build.ninja:
+	@tools/setup run
+	@meson setup build --prefix=$(PREFIX) >build-setup.log 2>&1 || { cat build-setup.log; exit 1; }
+	@rm -f build-setup.log
+
+# Installs what is missing, builds, fetches the default model, starts the server and asks it something.
+run:
+	@tools/setup run
+	@$(MAKE) --no-print-directory all >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log
+	@exec ./build/weir hello
+
+# Every test; ends with "N passed, N failed".
+test:
+	@tools/setup test
+	@python3 tests/run
+
+# Speed, side by side with llama.cpp in the same run where it is built (bench/README.md).
+bench: all
+	@python3 bench/run
+
+install: all
+	@meson install -C build
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+# The page: built from web/ into src/app/page/, which is committed.
+web:
+	@tools/setup test
+	@tools/web-build
+
+# Real fuzzing, FUZZ=name SECONDS=60
+SECONDS ?= 60
+fuzz:
+	@test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C build-fuzz fuzz/fuzz_$(FUZZ)
+	@mkdir -p build-fuzz/corpus/$(FUZZ)
+	@build-fuzz/fuzz/fuzz_$(FUZZ) -max_total_time=$(SECONDS) build-fuzz/corpus/$(FUZZ) fuzz/seeds/$(FUZZ)
+
+clean:
+	@rm -rf build build-*

@@ -1,0 +1,280 @@
+/* turn.c: one turn from the command line. */
+#include "turn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ANSWER ((size_t)64 << 20)
+
+struct watching {
+    struct turn *t;
+    FILE *show;
+    struct err *e;
+    bool printed;
+};
+
+void turn_init(struct turn *t)
+{
+    *t = (struct turn){.text = BUF_INIT(MAX_ANSWER)};
+}
+
+void turn_done(struct turn *t)
+{
+    if (!t)
+        return;
+    buf_done(&t->text);
+    json_decref(t->route);
+    json_decref(t->account);
+    turn_init(t);
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+static int code_named(const char *name)
+{
+#define NAMED(n, value, text, http, retry)                                                         \
+    if (strcmp(name, #n) == 0)                                                                     \
+        return ERR_##n;
+    ERR_LIST(NAMED)
+#undef NAMED
+    return ERR_INTERNAL;
+}
+
+static void take_text(struct watching *w, const json_t *line)
+{
+    const json_t *v = json_object_get(line, "text");
+    const char *p = json_string_value(v);
+    size_t n = json_string_length(v);
+    if (!p)
+        return;
+    buf_add(&w->t->text, p, n);
+    if (w->show) {
+        fwrite(p, 1, n, w->show);
+        fflush(w->show);
+        w->printed = w->printed || n;
+    }
+}
+
+static int take_error(struct watching *w, const json_t *line)
+{
+    return err_set(w->e, code_named(text_of(line, "code")), "%s", text_of(line, "message"));
+}
+
+static int on_line(void *ctx, struct str bytes)
+{
+    struct watching *w = ctx;
+    json_t *line = json_loadb(bytes.p, bytes.n, JSON_ALLOW_NUL, NULL);
+    const char *type = text_of(line, "type");
+    int rc = 0;
+    if (strcmp(type, "text") == 0)
+        take_text(w, line);
+    else if (strcmp(type, "error") == 0)
+        rc = take_error(w, line);
+    else if (strcmp(type, "tool") == 0)
+        w->t->tools_called = true;
+    else if (strcmp(type, "done") == 0)
+        snprintf(w->t->reason, sizeof w->t->reason, "%s", text_of(line, "reason"));
+    else if (strcmp(type, "route") == 0 && !w->t->route)
+        w->t->route = json_incref(line);
+    else if (strcmp(type, "account") == 0 && !w->t->account)
+        w->t->account = json_incref(line);
+    json_decref(line);
+    return rc;
+}
+
+/* ---- the request ---- */
+
+static void set_sampling(const struct settings *s, json_t *o)
+{
+    if (s->temperature_set)
+        json_object_set_new(o, "temperature", json_real(s->temperature));
+    if (s->top_p_set)
+        json_object_set_new(o, "top_p", json_real(s->top_p));
+    if (s->min_p_set)
+        json_object_set_new(o, "min_p", json_real(s->min_p));
+    if (s->top_k_set)
+        json_object_set_new(o, "top_k", json_integer(s->top_k));
+    if (s->seed_set)
+        json_object_set_new(o, "seed", json_integer(s->seed));
+    if (s->max_tokens > 0)
+        json_object_set_new(o, "max_completion_tokens", json_integer(s->max_tokens));
+}
+
+static char *make_body(const struct settings *s, json_t *messages, size_t *n)
+{
+    json_t *o = json_object(), *all = json_array();
+    if (s->system && *s->system && !s->raw)
+        json_array_append_new(all, json_pack("{s:s, s:s}", "role", "system", "content", s->system));
+    json_array_extend(all, messages);
+    json_object_set_new(o, "model", json_string(s->model));
+    json_object_set_new(o, "messages", all);
+    json_object_set_new(o, "stream", json_true());
+    set_sampling(s, o);
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    *n = text ? strlen(text) : 0;
+    return text;
+}
+
+struct headers {
+    char zone[64], preset[64], conversation[256];
+    const char *list[8];
+};
+
+static void make_headers(const struct settings *s, struct headers *h)
+{
+    size_t n = 0;
+    h->list[n++] = "Content-Type: application/json";
+    h->list[n++] = "x-weir-client: command";
+    if (s->zone && *s->zone) {
+        snprintf(h->zone, sizeof h->zone, "x-weir-zone: %s", s->zone);
+        h->list[n++] = h->zone;
+    }
+    if (s->preset && strcmp(s->preset, "private") == 0)
+        h->list[n++] = "x-weir-preset: private";
+    if (s->conversation && *s->conversation) {
+        snprintf(h->conversation, sizeof h->conversation, "x-weir-conversation: %s",
+                 s->conversation);
+        h->list[n++] = h->conversation;
+    }
+    if (s->offline)
+        h->list[n++] = "x-weir-offline: 1";
+    if (s->raw)
+        h->list[n++] = "x-weir-raw: 1";
+    h->list[n] = NULL;
+}
+
+/* An HTTP error of the owner: {"error":{"code":…,"message":…}}. */
+static int http_error(const struct buf *body, int status, struct err *e)
+{
+    json_t *o = json_loadb(body->p ? body->p : "", body->n, 0, NULL);
+    const json_t *inner = json_object_get(o, "error");
+    const char *message = text_of(inner, "message"), *code = text_of(inner, "code");
+    int rc = err_set(e, *code ? code_named(code) : ERR_INTERNAL, "%s",
+                     *message ? message : "the server gave no reason");
+    json_decref(o);
+    (void)status;
+    return rc;
+}
+
+static int post(struct client *c, const struct settings *s, const char *path, json_t *messages,
+                struct client_call *call, struct err *e)
+{
+    struct headers h;
+    struct buf whole = BUF_INIT(MAX_ANSWER);
+    size_t n;
+    int status = 0;
+    char *body = make_body(s, messages, &n);
+    if (!body)
+        return err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    make_headers(s, &h);
+    call->method = "POST";
+    call->path = path;
+    call->headers = h.list;
+    call->body = str_n(body, n);
+    struct buf *result = call->whole;
+    call->whole = &whole;
+    int rc = client_call(c, call, &status, e);
+    if (rc == 0 && status >= 400)
+        rc = http_error(&whole, status, e);
+    if (rc == 0 && result)
+        buf_str_add(result, buf_str(&whole));
+    buf_done(&whole);
+    free(body);
+    return rc;
+}
+
+int turn_ask(struct client *c, const struct settings *s, json_t *messages, FILE *show,
+             struct turn *t, struct err *e)
+{
+    struct watching w = {.t = t, .show = show, .e = e};
+    struct client_call call = {.line = on_line, .ctx = &w};
+    int rc = post(c, s, "/weir/v1/chat", messages, &call, e);
+    if (w.printed && t->text.n && t->text.p[t->text.n - 1] != '\n')
+        fputc('\n', show);
+    if (rc == 0 && buf_failed(&t->text))
+        rc = err_set(e, ERR_TOO_LARGE, "the answer is too large");
+    return rc;
+}
+
+int turn_route(struct client *c, const struct settings *s, json_t *messages, json_t **plan,
+               struct err *e)
+{
+    struct buf whole = BUF_INIT(MAX_ANSWER);
+    struct client_call call = {.whole = &whole};
+    int rc = post(c, s, "/weir/v1/route", messages, &call, e);
+    if (rc == 0) {
+        json_t *o = json_loadb(whole.p ? whole.p : "", whole.n, 0, NULL);
+        if (o)
+            *plan = o;
+        else
+            rc = err_set(e, ERR_INTERNAL, "the server's plan is not JSON");
+    }
+    buf_done(&whole);
+    return rc;
+}
+
+/* ---- as a person reads it ---- */
+
+void turn_line(const json_t *account, struct buf *out)
+{
+    double tps = json_number_value(json_object_get(account, "tokens_s"));
+    double first = json_number_value(json_object_get(account, "first_ms"));
+    buf_printf(out, "%s · %s · ", text_of(account, "where"), text_of(account, "why"));
+    if (tps > 0)
+        buf_printf(out, "%.1f tokens/s · ", tps);
+    buf_printf(out, "first token %.0f ms · %s", first, text_of(account, "cost"));
+    if (*text_of(account, "baseline"))
+        buf_printf(out, " (%s)", text_of(account, "baseline"));
+}
+
+static void removed_text(const json_t *plan, struct buf *out)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach(json_object_get(plan, "removed"), i, c)
+    {
+        if (i == 0)
+            buf_puts(out, "removed:\n");
+        buf_printf(out, "  %-32s %s\n", text_of(c, "id"), text_of(c, "why"));
+    }
+}
+
+static void ranked_text(const json_t *plan, struct buf *out)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach(json_object_get(plan, "ranked"), i, c)
+    {
+        const json_t *cost = json_object_get(c, "cost_nano");
+        char price[48] = "cost unknown";
+        if (json_is_integer(cost))
+            snprintf(price, sizeof price, "$%.6f", (double)json_integer_value(cost) / 1e9);
+        buf_printf(out, "%s%zu. %-30s P(suffices) %.2f, %s, about %.1f s\n",
+                   i == 0 ? "ranking:\n  " : "  ", i + 1, text_of(c, "id"),
+                   json_number_value(json_object_get(c, "p")), price,
+                   json_number_value(json_object_get(c, "time_s")));
+    }
+}
+
+static void facts_text(const json_t *plan, struct buf *out)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach(json_object_get(plan, "reasons"), i, r)
+        buf_printf(out, "%s%s\n", i == 0 ? "because:\n  " : "  ", json_string_value(r));
+}
+
+void turn_plan_text(const json_t *plan, bool brief, struct buf *out)
+{
+    buf_printf(out, "%s\n", text_of(plan, "decision"));
+    if (brief)
+        return;
+    facts_text(plan, out);
+    ranked_text(plan, out);
+    removed_text(plan, out);
+}

@@ -1,0 +1,103 @@
+/* net.h: the loop and the HTTP/1.1 server. One thread owns everything here: sockets, timers,
+ * connections. Only net_post may be called from other threads. Knows no dialect and no model.
+ *
+ * Limits stand from the first byte: header 16 KiB and 100 fields, 10 s for a header to arrive, body
+ * 8 MiB, a number of connections; strict framing (llhttp strict: both length headers, bare LF, odd
+ * chunk sizes refused); Host and Origin are checked on every request, so that a page in a browser
+ * cannot reach a local server by DNS rebinding. Pipelined requests are answered in order, one at a
+ * time. */
+#ifndef WEIR_NET_H
+#define WEIR_NET_H
+
+#include "buf.h"
+#include "err.h"
+
+struct net_loop;
+struct uv_loop_s;
+
+int net_loop_new(struct net_loop **out, struct err *e);
+void net_loop_free(
+    struct net_loop *l); /* after net_loop_run has returned and all handles are closed */
+void net_loop_run(struct net_loop *l);             /* until net_loop_stop */
+void net_loop_stop(struct net_loop *l);            /* on the loop */
+struct uv_loop_s *net_loop_uv(struct net_loop *l); /* for egress/ */
+
+/* Run fn(ctx) on the loop, in order of posting. Any thread. Never fails: the list is intrusive-free
+ * but grows by small nodes; on out of memory the process ends, because a lost message would be a
+ * lost request. */
+void net_post(struct net_loop *l, void (*fn)(void *ctx), void *ctx);
+/* Run work(ctx) on one of libuv's workers, then done(ctx) on the loop. For what blocks or handles >
+ * 64 KiB. */
+int net_work(struct net_loop *l, void (*work)(void *ctx), void (*done)(void *ctx), void *ctx);
+
+struct net_timer;
+/* Calls fn(ctx) on the loop after ms, then every repeat_ms if that is not 0. */
+int net_timer_new(struct net_loop *l, uint64_t ms, uint64_t repeat_ms, void (*fn)(void *ctx),
+                  void *ctx, struct net_timer **out);
+void net_timer_free(struct net_timer *t); /* NULL is fine; inside fn too */
+
+/* SIGINT and SIGTERM on the loop: fn(ctx, signal). */
+int net_signals(struct net_loop *l, void (*fn)(void *ctx, int sig), void *ctx, struct err *e);
+
+/* ---- server ---- */
+
+struct net_server;
+struct net_req;
+
+struct net_server_params {
+    const char *host;      /* an address; "127.0.0.1", "::1", "0.0.0.0" */
+    int port;              /* 0: any free one; see net_server_port */
+    const char *unix_path; /* instead of host and port: a socket file, mode 0600, made anew */
+    int max_connections;   /* 0: 1024 */
+    size_t max_body;       /* 0: 8 MiB */
+    /* Origins allowed beside the server's own ("http://localhost:3000", "*"); NULL-terminated or
+     * NULL. */
+    const char *const *allow_origins;
+    /* Host names allowed beside localhost, loopback addresses and the address bound;
+     * NULL-terminated or NULL. */
+    const char *const *allow_hosts;
+    /* A whole request has arrived. It stays valid until its answer has ended or `closed` was
+     * called. */
+    void (*request)(void *ctx, struct net_req *r);
+    void *ctx;
+};
+
+int net_server_new(struct net_loop *l, const struct net_server_params *p, struct net_server **out,
+                   struct err *e);
+int net_server_port(const struct net_server *s);
+int net_server_connections(const struct net_server *s);
+/* Stop accepting; idle connections close, busy ones after their answer; done(ctx) when none is
+ * left. */
+void net_server_drain(struct net_server *s, void (*done)(void *ctx), void *ctx);
+void net_server_close(struct net_server *s); /* at once */
+
+struct str net_req_method(const struct net_req *r);
+struct str
+net_req_path(const struct net_req *r); /* without query, percent-decoded, always starts with '/' */
+struct str net_req_query(const struct net_req *r); /* raw */
+struct str net_req_header(const struct net_req *r,
+                          const char *lower_name); /* first value; {NULL,0}: absent */
+struct str net_req_body(const struct net_req *r);
+/* A query parameter, percent-decoded into memory of the request; false: absent. */
+bool net_req_param(struct net_req *r, const char *name, struct str *out);
+
+/* Call closed(ctx) once if the client goes away before the answer has ended. */
+void net_req_on_close(struct net_req *r, void (*closed)(void *ctx), void *ctx);
+
+/* ---- answer ---- */
+/* Add a header before the answer starts; CR, LF and NUL in it are refused (ERR_INVAL). */
+int net_res_header(struct net_req *r, const char *name, struct str value);
+/* A whole answer at once. */
+void net_res_send(struct net_req *r, int status, const char *type, struct str body);
+/* A streamed answer (chunked). After start: write any number of times, then end. */
+void net_res_start(struct net_req *r, int status, const char *type);
+/* Bytes are copied. Returns bytes waiting for this client; above 64 KiB stop writing until
+ * drained(ctx). */
+size_t net_res_write(struct net_req *r, struct str bytes);
+void net_res_on_drain(struct net_req *r, void (*drained)(void *ctx),
+                      void *ctx); /* below 16 KiB again */
+void net_res_end(struct net_req *r);
+/* Drop the connection without a proper end: what a cut stream must look like to a client. */
+void net_res_abort(struct net_req *r);
+
+#endif
