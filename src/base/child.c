@@ -6,8 +6,9 @@
  *   failure      <── report pipe ─  3             closed by a successful exec
  *
  * The child leads its own process group, which is killed as a whole before the child is reaped, so
- * that nothing it started outlives the call and no reused number is ever signalled. On systems
- * without PR_SET_PDEATHSIG a child outlives a parent that is killed with SIGKILL. */
+ * that nothing it started outlives the call and no reused number is ever signalled. Should we be
+ * killed ourselves, a watcher in that group sees our end of its pipe close and kills the group:
+ * PR_SET_PDEATHSIG alone reaches only the child, not what a wrapper script has started. */
 #include "child.h"
 
 #include "clock.h"
@@ -124,12 +125,12 @@ static int make_pipe(int fds[2])
     return fds[0] >= 0 && fds[1] >= 0 ? 0 : -1;
 }
 
-enum { OUT, ERRS, REPORT, NPIPES };
+enum { OUT, ERRS, REPORT, LIFE, NPIPES };
 
 struct run {
     const struct child_opts *o;
-    int pipes[NPIPES][2]; /* [0] is read by us */
-    pid_t pid;
+    int pipes[NPIPES][2]; /* [0] is read by us; of LIFE, by the watcher */
+    pid_t pid, watcher;
     struct buf *bufs[2];
     size_t kept[2];
     uint64_t deadline; /* 0: none */
@@ -193,6 +194,24 @@ static _Noreturn void become(const struct run *r, const char *path, const char *
         report(3);
     execve(path, (char *const *)(uintptr_t)r->o->argv, (char *const *)(uintptr_t)env);
     report(3);
+}
+
+/* ---- in the watcher ---- */
+
+static _Noreturn void stand_watch(int life, pid_t group)
+{
+    char c;
+    setpgid(0, group);
+    default_signals();
+    if (dup2(life, 3) < 0)
+        _exit(1);
+    close_from(4); /* other runs' pipes too: a copy of their ends here would keep them open */
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    while (read(3, &c, 1) < 0 && errno == EINTR)
+        continue;
+    kill(-group, SIGKILL); /* and with it this process */
+    _exit(0);
 }
 
 /* ---- in the parent ---- */
@@ -288,6 +307,11 @@ static int reap(const struct run *r)
     int raw = 0;
     kill(-r->pid, SIGKILL);
     kill(r->pid, SIGKILL); /* should it not lead its group yet */
+    if (r->watcher > 0) {
+        kill(r->watcher, SIGKILL);
+        while (waitpid(r->watcher, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
     while (waitpid(r->pid, &raw, 0) < 0 && errno == EINTR)
         continue;
     return WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
@@ -320,10 +344,21 @@ static int start(struct run *r, const char *path, const char **env)
     if (r->pid == 0)
         become(r, path, env, parent);
     setpgid(r->pid, r->pid); /* both sides, so that it holds whoever runs first */
-    for (int i = 0; i < NPIPES; i++)
+    for (int i = OUT; i <= REPORT; i++)
         shut(&r->pipes[i][1]);
     for (int i = OUT; i <= ERRS; i++)
         fcntl(r->pipes[i][0], F_SETFL, O_NONBLOCK);
+    return 0;
+}
+
+static int set_watcher(struct run *r)
+{
+    r->watcher = fork();
+    if (r->watcher == 0)
+        stand_watch(r->pipes[LIFE][0], r->pid);
+    if (r->watcher < 0)
+        return err_set(r->e, ERR_IO, "no process for %s: %s", r->o->argv[0], strerror(errno));
+    shut(&r->pipes[LIFE][0]);
     return 0;
 }
 
@@ -332,7 +367,9 @@ static int run_program(struct run *r, const char *path, const char **env, int *s
     int rc = start(r, path, env);
     if (rc != 0)
         return rc;
-    rc = exec_result(r);
+    rc = set_watcher(r);
+    if (rc == 0)
+        rc = exec_result(r);
     if (rc == 0)
         rc = watch(r);
     int code = reap(r);

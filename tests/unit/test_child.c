@@ -6,8 +6,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -121,36 +123,71 @@ static void output_is_bounded(void **state)
     done(&r);
 }
 
-static void timeout_kills_the_group(void **state)
-{
-    struct result r = shell("sleep 60 & echo $!; wait", (struct child_opts){.timeout_ms = 300});
-    assert_int_equal(r.rc, ERR_TIMEOUT);
-    assert_true(r.seconds > 0.25 && r.seconds < 10);
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/cmdline", atoi(r.out.p));
-    char line[64] = "";
-    for (int i = 0; i < 100; i++) { /* the grandchild is reaped by init in its own time */
-        FILE *f = fopen(path, "r");
-        line[0] = '\0';
-        if (f) {
-            size_t n = fread(line, 1, sizeof line - 1, f);
-            line[n] = '\0';
-            fclose(f);
-        }
-        if (strcmp(line, "sleep") != 0)
-            break;
-        usleep(20000);
-    }
-    assert_string_not_equal(line, "sleep");
-    done(&r);
-}
-
 static void grandchild_does_not_hold_us(void **state)
 {
     struct result r = shell("sleep 60 & echo started", (struct child_opts){0});
     assert_int_equal(r.rc, 0);
     assert_string_equal(r.out.p, "started\n");
     assert_true(r.seconds < 10);
+    done(&r);
+}
+
+/* What a person sees as "sleep" is what /proc says it runs; a zombie runs nothing. */
+static bool still_sleeps(int pid)
+{
+    char path[64], line[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+    FILE *f = fopen(path, "r");
+    if (f) {
+        size_t n = fread(line, 1, sizeof line - 1, f);
+        line[n] = '\0';
+        fclose(f);
+    }
+    return strcmp(line, "sleep") == 0;
+}
+
+static bool ends_soon(int pid)
+{
+    for (int i = 0; i < 250 && still_sleeps(pid); i++)
+        usleep(20000);
+    return !still_sleeps(pid);
+}
+
+/* The parent is killed; the child is a wrapper that has started something of its own. */
+static void killed_parent_takes_all_along(void **state)
+{
+    char file[] = "/tmp/weir_test_child_XXXXXX", script[128];
+    int fd = mkstemp(file), sleeper = 0;
+    assert_true(fd >= 0);
+    snprintf(script, sizeof script, "sleep 60 & echo $! > %s; wait", file);
+    pid_t parent = fork();
+    if (parent == 0) {
+        shell(script, (struct child_opts){0});
+        _exit(0);
+    }
+    for (int i = 0; i < 250 && sleeper == 0; i++) {
+        char line[32] = "";
+        usleep(20000);
+        if (pread(fd, line, sizeof line - 1, 0) > 0 && strchr(line, '\n'))
+            sleeper = atoi(line);
+    }
+    assert_true(sleeper > 0);
+    for (int i = 0; i < 250 && !still_sleeps(sleeper); i++)
+        usleep(20000);
+    assert_true(still_sleeps(sleeper));
+    kill(parent, SIGKILL);
+    waitpid(parent, NULL, 0);
+    assert_true(ends_soon(sleeper));
+    close(fd);
+    unlink(file);
+}
+
+static void timeout_kills_the_group(void **state)
+{
+    struct result r = shell("sleep 60 & echo $!; wait", (struct child_opts){.timeout_ms = 300});
+    assert_int_equal(r.rc, ERR_TIMEOUT);
+    assert_true(r.seconds > 0.25 && r.seconds < 10);
+    assert_true(ends_soon(atoi(r.out.p)));
     done(&r);
 }
 
@@ -180,6 +217,7 @@ int main(void)
         cmocka_unit_test(output_is_bounded),
         cmocka_unit_test(timeout_kills_the_group),
         cmocka_unit_test(grandchild_does_not_hold_us),
+        cmocka_unit_test(killed_parent_takes_all_along),
         cmocka_unit_test(tick_cancels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
