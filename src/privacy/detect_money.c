@@ -20,13 +20,14 @@ static const struct brand brands[] = {
     {601100, 601199, 16, 19}, {622126, 622925, 16, 19}, {644000, 659999, 16, 19}, /* Discover */
     {300000, 305999, 14, 19}, {309500, 309599, 14, 19}, {360000, 369999, 14, 19}, /* Diners */
     {380000, 399999, 14, 19},                                                     /* Diners */
-    {352800, 358999, 16, 19}, {213100, 213199, 15, 15}, {180000, 180099, 15, 15}, /* JCB */
+    {350000, 359999, 16, 19}, {213100, 213199, 15, 15}, {180000, 180099, 15, 15}, /* JCB */
     {620000, 629999, 16, 19}, {810000, 819999, 16, 19},                           /* UnionPay */
     {500000, 509999, 12, 19}, {560000, 589999, 12, 19}, {630400, 630499, 12, 19}, /* Maestro */
-    {639000, 639099, 12, 19}, {675900, 676399, 12, 19}, {670000, 679999, 16, 19}, /* Maestro */
-    {220000, 220499, 16, 19},                                                     /* Mir */
-    {600000, 609999, 16, 16}, {820000, 829999, 16, 16},                           /* RuPay */
-    {979200, 979299, 16, 16},                                                     /* Troy */
+    {639000, 639099, 12, 19}, {60400, 60499, 12, 19},   {675900, 676399, 12, 19},
+    {670000, 679999, 16, 19},                           /* Maestro */
+    {220000, 220499, 16, 19},                           /* Mir */
+    {600000, 609999, 16, 16}, {820000, 829999, 16, 16}, /* RuPay */
+    {979200, 979299, 16, 16},                           /* Troy */
 };
 
 static bool known_brand(const char *d, size_t n)
@@ -40,13 +41,19 @@ static bool known_brand(const char *d, size_t n)
             continue;
         if (b->low == 400000 && n != 13 && n != 16 && n != 19)
             continue;
-        /* Short Maestro numbers are rare and twelve digits are common: only its own prefixes. */
-        if (n < 16 && (six / 10000 == 50 || six / 10000 >= 56) && six / 10000 <= 58 &&
-            six / 100 != 5018 && six / 100 != 5020 && six / 100 != 5038 && six / 100 != 5893)
-            continue;
         return true;
     }
     return false;
+}
+
+/* Twelve to fifteen digits are common and Maestro numbers that short are rare: outside Maestro's
+ * own four-digit prefixes they count only beside the word "card". */
+static bool needs_word(const char *d, size_t n)
+{
+    unsigned two = (unsigned)(d[0] - '0') * 10 + (unsigned)(d[1] - '0');
+    bool own = memcmp(d, "5018", 4) == 0 || memcmp(d, "5020", 4) == 0 ||
+               memcmp(d, "5038", 4) == 0 || memcmp(d, "5893", 4) == 0;
+    return n < 16 && !own && (two == 50 || (two >= 56 && two <= 58) || two == 6);
 }
 
 static bool luhn(const char *d, size_t n)
@@ -120,7 +127,8 @@ static bool card_at(struct str text, const struct run *r, size_t from, size_t n,
     for (size_t i = 1; i < n; i++)
         same = same && r->d[from + i] == r->d[from];
     bool ok = !same && luhn(r->d + from, n);
-    if (!ok && (same || n < 15 || !card_word(text, r->at[from])))
+    bool word = card_word(text, r->at[from]);
+    if (ok ? needs_word(r->d + from, n) && !word : same || n < 15 || !word)
         return false;
     hits_add(h, PRIVACY_CARD, r->at[from], r->at[from + n - 1] + 1, ok);
     return true;

@@ -184,8 +184,8 @@ static bool named_after(struct str text, size_t end)
     size_t at = end, stop;
     while (at < text.n && at - end < 3 && strchr(" -,(/\\", text.p[at]) && text.p[at])
         at++;
-    return at > end && context_find(text, at, at + 1 < text.n ? at + 1 : text.n, after_words,
-                                    COUNT(after_words), &stop);
+    size_t to = text.n - at > 9 ? at + 9 : text.n;
+    return at > end && context_find(text, at, to, after_words, COUNT(after_words), &stop);
 }
 
 static bool in_context(const struct run *r, size_t from, size_t to, const struct digits *d)
@@ -272,6 +272,10 @@ static size_t on_run(struct str text, size_t start, size_t end, struct hits *h)
     struct run r;
     cut_groups(text, start, end, &r);
     for (size_t from = 0; from < r.n; from++) {
+        if (date_like(&r, from, r.n) && !has_plus(&r, from)) {
+            from += 2;
+            continue;
+        }
         size_t most = r.n - from < 9 ? r.n - from : 9;
         for (size_t n = most; n > 0; n--) {
             size_t stop;

@@ -47,7 +47,8 @@ struct text_case {
 
 static const struct text_case cases[] = {
     /* e-mail */
-    {"write to jane.doe+work@mail.example.org please", ONE(EMAIL), "jane.doe+work@mail.example.org"},
+    {"write to jane.doe+work@mail.example.org please", ONE(EMAIL),
+     "jane.doe+work@mail.example.org"},
     {"mailto:o'neil@example.ie", ONE(EMAIL), NULL},
     {"用户@例子.公司 is mine", ONE(EMAIL), "用户@例子.公司"},
     {"jane [at] example [dot] org", ONE(EMAIL), "jane [at] example [dot] org"},
@@ -88,8 +89,8 @@ static const struct text_case cases[] = {
     {"4111111111111111", ONE(CARD), NULL},
     {"4111-1111-1111-1111", ONE(CARD), NULL},
     {"4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", ONE(CARD), NULL},
-    {"41 1111 111-111 1111 11", NOTHING, NULL},
-    {"41 1111 111-111 1111 1", ONE(CARD), NULL},
+    {"41 1111 111-111 111 11", NOTHING, NULL},
+    {"41 1111 111-111 111 1", ONE(CARD), NULL},
     {"３７８２ ８２２４６３ １０００５", ONE(CARD), NULL},
     {"order 12 4111111111111111 exp 12/27", ONE(CARD), "4111111111111111"},
     {"4111\xC2\xA0"
@@ -369,9 +370,9 @@ static void a_hit_limit_fails_closed(void **state)
 static void hard_texts_take_linear_time(void **state)
 {
     /* Each is what one of the patterns likes least. */
-    static const char *const pieces[] = {"a", "a.", "a@", "1", "1 ", "1.", "(+", "1:", "GB82 ",
-                                         "eyJa.", "-----BEGIN ", "sk-", "[at]", "\\", "%4", "é",
-                                         "x://a:", "data:;base64,QQ"};
+    static const char *const pieces[] = {
+        "a",     "a.",          "a@",  "1",    "1 ", "1.", "(+", "1:",     "GB82 ",
+        "eyJa.", "-----BEGIN ", "sk-", "[at]", "\\", "%4", "é",  "x://a:", "data:;base64,QQ"};
     size_t n = 200000;
     char *text = malloc(n);
     assert_non_null(text);
@@ -502,9 +503,8 @@ static struct gen_msg *conversation(const char *const *texts, size_t n)
     static struct gen_part parts[8];
     for (size_t i = 0; i < n; i++) {
         parts[i] = text_part(texts[i]);
-        msgs[i] = (struct gen_msg){.role = i % 2 ? GEN_ASSISTANT : GEN_USER,
-                                   .parts = &parts[i],
-                                   .nparts = 1};
+        msgs[i] = (struct gen_msg){
+            .role = i % 2 ? GEN_ASSISTANT : GEN_USER, .parts = &parts[i], .nparts = 1};
     }
     return msgs;
 }
@@ -534,8 +534,7 @@ static void a_conversation_keeps_its_zone(void **state)
 
     const char *const edited[] = {Q1, A1, "Never mind, about twelve guests."};
     assert_int_equal(check(t, "", edited, 3), GEN_DEVICE);
-    const char *const quoted[] = {"Somebody wrote this, what do you think?",
-                                  "  " A2 "\n", "Nice."};
+    const char *const quoted[] = {"Somebody wrote this, what do you think?", "  " A2 "\n", "Nice."};
     assert_int_equal(check(t, "", quoted, 3), GEN_DEVICE);
     const char *const cut[] = {"[earlier turns removed]", A2, Q3};
     assert_int_equal(check(t, "", cut, 3), GEN_DEVICE);
@@ -574,8 +573,8 @@ static void the_taint_table_is_bounded(void **state)
     char id[16];
     for (int i = 0; i < 1000; i++) {
         int n = snprintf(id, sizeof id, "c%d", i);
-        assert_int_equal(
-            privacy_taint_add(t, str_n(id, (size_t)n), &req, &none, GEN_DEVICE, &e), 0);
+        assert_int_equal(privacy_taint_add(t, str_n(id, (size_t)n), &req, &none, GEN_DEVICE, &e),
+                         0);
         enum gen_zone z;
         assert_int_equal(privacy_taint_check(t, STR("c0"), &req, &z, &e), 0);
         assert_int_equal(z, GEN_DEVICE); /* used all the time: never forgotten */
