@@ -6,6 +6,7 @@
 #include "models.h"
 #include "pipeline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

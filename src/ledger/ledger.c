@@ -420,10 +420,15 @@ int ledger_settle(struct ledger *l, const struct ledger_begin *b, const struct l
         return rc;
     w->settles = true;
     rc = closed_row(l, b, end, w->arena, &w->row, e);
-    if (rc == 0)
-        rc = send_write(w, e);
-    if (rc)
+    if (rc) {
         write_free(w);
+        return rc;
+    }
+    rc = send_write(w, e);
+    if (rc) { /* the queue is full: no callback, but the row is not lost */
+        w->done = NULL;
+        keep_late(l, w);
+    }
     return rc;
 }
 
@@ -461,7 +466,7 @@ int ledger_open(const struct ledger_params *p, struct ledger **out, struct err *
     if (!l || sodium_init() < 0) {
         free(l);
         prices_free(p->prices);
-        return err_set(e, ERR_NOMEM, "no memory for the ledger");
+        return err_set(e, ERR_NOMEM, "cannot start the ledger");
     }
     l->store = p->store;
     l->prices = p->prices;

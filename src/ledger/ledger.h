@@ -72,7 +72,7 @@ struct ledger_begin {
     enum gen_zone req_zone;        /* the loosest the request allowed */
     struct str reason;             /* one sentence: why it went there */
     struct str labels;             /* JSON array of the labels, or empty */
-    struct str plan;               /* JSON of the route plan, or empty */
+    struct str plan;               /* JSON of the route plan, or empty; kept up to 256 KiB */
     struct str conversation;       /* stored as a hash only */
     struct str client;             /* the name of the client's key, or empty */
     int64_t input;                 /* tokens of the prompt; for the reservation */
@@ -115,9 +115,10 @@ const struct prices *ledger_prices(const struct ledger *l);
 int ledger_reserve(struct ledger *l, const struct ledger_begin *b, store_done_fn *done, void *ctx,
                    struct err *e);
 /* Close the row, or write it whole when there was no reservation. Idempotent: a row is closed once;
- * a second time changes nothing and is acknowledged with 0. When the store fails, the row stays
- * open (a paid one goes on holding its reservation) and is written with the next that succeeds, if
- * one does before the process ends. */
+ * a second time changes nothing and is acknowledged with 0. When the store fails, `done` (or, when
+ * its queue is full, the return value; then no callback comes) says so: the answer ends with a
+ * warning. The row is then kept and written with the next write that succeeds; if none does before
+ * the process ends, a paid one is charged its reservation at the next start. */
 int ledger_settle(struct ledger *l, const struct ledger_begin *b, const struct ledger_end *end,
                   store_done_fn *done, void *ctx, struct err *e);
 

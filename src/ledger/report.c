@@ -16,8 +16,9 @@
 struct sums {
     int64_t requests, failed, cancelled, open;
     int64_t input, cached, output, estimated;
-    int64_t cost, unknown, reserved; /* cost: of the rows whose cost is known */
-    int64_t baseline, saved;         /* of the rows where both are known */
+    int64_t unknown, reserved;
+    /* Of the rows where they are known; MONEY_UNKNOWN where there are rows and none is known. */
+    int64_t cost, baseline, saved;
 };
 
 static const char *group_of(enum ledger_by by)
@@ -40,21 +41,38 @@ static const char *by_name(enum ledger_by by)
 /* An open row is counted, but has no cost yet: what it holds is shown apart. */
 static const char sum_sql[] =
     "SELECT %s AS g,count(*),sum(status IN('error','crashed')),sum(status='cancelled'),"
-    "sum(status='open'),sum(input),sum(cached),sum(output),sum(estimated),coalesce(sum(cost),0),"
-    "sum(cost IS NULL AND status<>'open'),sum(iif(status='open',charged,0)),"
-    "coalesce(sum(iif(cost IS NULL,NULL,baseline)),0),coalesce(sum(baseline-cost),0)"
+    "sum(status='open'),sum(input),sum(cached),sum(output),sum(estimated),"
+    "sum(cost IS NULL AND status<>'open'),sum(iif(status='open',charged,0)),sum(cost),"
+    "sum(iif(cost IS NULL,NULL,baseline)),sum(baseline-cost)"
     " FROM requests WHERE time_ms>=?1 AND time_ms<?2 GROUP BY g ORDER BY g LIMIT %d";
 
 static void read_sums(sqlite3_stmt *st, struct sums *s)
 {
-    int64_t *fields[] = {&s->requests, &s->failed,   &s->cancelled, &s->open, &s->input,
-                         &s->cached,   &s->output,   &s->estimated, &s->cost, &s->unknown,
-                         &s->reserved, &s->baseline, &s->saved};
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        *fields[i] = sqlite3_column_int64(st, (int)i + 1);
+    int64_t *counts[] = {&s->requests, &s->failed, &s->cancelled, &s->open,    &s->input,
+                         &s->cached,   &s->output, &s->estimated, &s->unknown, &s->reserved};
+    int64_t *amounts[] = {&s->cost, &s->baseline, &s->saved};
+    const int first = 1, after = first + (int)(sizeof counts / sizeof counts[0]);
+    for (int i = first; i < after; i++)
+        *counts[i - first] = sqlite3_column_int64(st, i);
+    /* A group of nothing but open rows has cost nothing yet. */
+    int64_t none = s->open == s->requests ? 0 : MONEY_UNKNOWN;
+    for (int i = 0; i < 3; i++)
+        *amounts[i] = sqlite3_column_type(st, after + i) == SQLITE_NULL
+                          ? none
+                          : sqlite3_column_int64(st, after + i);
 }
 
-static void add_sums(struct sums *t, const struct sums *s)
+/* False: the sum does not fit. What is unknown adds nothing. */
+static bool add_known(int64_t *total, int64_t more)
+{
+    if (more == MONEY_UNKNOWN)
+        return true;
+    if (*total == MONEY_UNKNOWN)
+        *total = 0;
+    return money_add(*total, more, total);
+}
+
+static bool add_sums(struct sums *t, const struct sums *s)
 {
     t->requests += s->requests;
     t->failed += s->failed;
@@ -65,12 +83,8 @@ static void add_sums(struct sums *t, const struct sums *s)
     t->output += s->output;
     t->estimated += s->estimated;
     t->unknown += s->unknown;
-    /* Sums of money that do not fit become unknown, not wrong. */
-    int64_t *sums[] = {&t->cost, &t->reserved, &t->baseline, &t->saved};
-    const int64_t more[] = {s->cost, s->reserved, s->baseline, s->saved};
-    for (size_t i = 0; i < 4; i++)
-        if (!money_add(*sums[i], more[i], sums[i]))
-            *sums[i] = MONEY_UNKNOWN;
+    return add_known(&t->reserved, s->reserved) && add_known(&t->cost, s->cost) &&
+           add_known(&t->baseline, s->baseline) && add_known(&t->saved, s->saved);
 }
 
 static void json_money(const char *name, int64_t v, struct buf *out)
@@ -156,7 +170,8 @@ static int each_group(sqlite3 *db, sqlite3_stmt *st, bool json, struct sums *tot
         struct sums s;
         struct str group = text_of(st, 0);
         read_sums(st, &s);
-        add_sums(total, &s);
+        if (!add_sums(total, &s))
+            return err_set(e, ERR_LIMIT, "the total is more than the books can hold");
         if (json) {
             buf_puts(out, first ? "{\"group\":" : ",{\"group\":");
             buf_json_str(out, group);
@@ -189,7 +204,7 @@ static void print_notes(const struct sums *total, struct buf *out)
 static int print_groups(sqlite3 *db, sqlite3_stmt *st, const struct ledger_query *q, bool json,
                         struct buf *out, struct err *e)
 {
-    struct sums total = {0};
+    struct sums total = {.cost = MONEY_UNKNOWN, .baseline = MONEY_UNKNOWN, .saved = MONEY_UNKNOWN};
     struct table t;
     table_init(&t, 9);
     sums_heads(&t, q->by);
@@ -197,6 +212,8 @@ static int print_groups(sqlite3 *db, sqlite3_stmt *st, const struct ledger_query
         buf_printf(out, "{\"by\":\"%s\",\"from_ms\":%" PRId64 ",\"groups\":[", by_name(q->by),
                    q->from_ms);
     int rc = each_group(db, st, json, &total, &t, out, e);
+    if (total.open == total.requests) /* nothing has ended: that cost nothing */
+        total.cost = total.baseline = total.saved = 0;
     if (json) {
         buf_puts(out, "],\"total\":{");
         sums_json(&total, out);

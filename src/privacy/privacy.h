@@ -37,7 +37,7 @@ enum privacy_kind {
 const char *privacy_kind_name(enum privacy_kind k); /* "email", "phone", "card", ... */
 
 enum privacy_place {
-    PRIVACY_IN_MESSAGE, /* index: message, part: its part */
+    PRIVACY_IN_MESSAGE, /* index: message, part: its part; nparts: the message's own name */
     PRIVACY_IN_PROMPT,  /* gen_req.prompt */
     PRIVACY_IN_TOOL,    /* index: tool; also the tool choice's name, with index = ntools */
     PRIVACY_IN_STOP,    /* index: stop string */
@@ -188,7 +188,8 @@ int privacy_decide(const struct privacy_settings *s, const struct privacy_findin
                    const struct privacy_inputs *in, struct privacy_decision *out, struct err *e);
 
 /* The labels as a JSON array of strings for the ledger: "email", "card:verified", "unknown:phone",
- * "unread-media", "taint", "allowed:email", ... */
+ * "unread-media", and the names of the reasons that are labels: "taint", "header", "allowed", ...
+ */
 void privacy_labels_json(const struct privacy_findings *f, const struct privacy_decision *d,
                          struct buf *out);
 
@@ -197,9 +198,11 @@ void privacy_labels_json(const struct privacy_findings *f, const struct privacy_
  * What is remembered, in one table of keyed 64-bit hashes (SipHash, a key of this process; no text
  * is kept), the least recently used forgotten first:
  *   - the conversation's id, where the caller gives one (header x-weir-conversation);
- *   - each message from the sensitive one on, and each answer to it, of 24 bytes or more;
- *   - each prefix of the history from the sensitive message on; without an id also the prefixes
- *     before it that hold at least one answer and 48 bytes.
+ *   - from the sensitive message on: each answer and tool result of 24 bytes or more, each message
+ *     of the user's of 80 bytes or more (blanks not counted);
+ *   - each prefix of the history that holds the sensitive message and 48 bytes; where the caller
+ *     gave no id also the prefixes before it that hold at least one answer. System messages do not
+ *     count.
  * A later request that contains one of those keeps the zone, even when the sensitive turn itself is
  * gone.
  *

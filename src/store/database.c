@@ -152,6 +152,8 @@ static int prepare(sqlite3 *db, const char *path, int max_pages, struct err *e)
 {
     sqlite3_extended_result_codes(db, 1);
     sqlite3_busy_timeout(db, BUSY_MS);
+    if (sqlite3_db_readonly(db, "main") == 1)
+        return err_set(e, ERR_IO, "%s is read-only", path);
     int rc = check(db, path, true, e);
     if (rc == 0)
         rc = set_up(db, path, max_pages, e);

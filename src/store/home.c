@@ -39,6 +39,8 @@ static int make_dirs(const char *home, struct err *e)
     int n = snprintf(path, sizeof path, "%s", home);
     if (n <= 0 || (size_t)n >= sizeof path - 16)
         return err_set(e, ERR_INVAL, "the home directory's name is empty or too long");
+    while (n > 1 && path[n - 1] == '/') /* "home/" is made as home: private */
+        path[--n] = '\0';
     for (char *p = path + 1; *p; p++)
         if (*p == '/') {
             *p = '\0';
@@ -47,7 +49,7 @@ static int make_dirs(const char *home, struct err *e)
             *p = '/';
         }
     struct stat st;
-    if (mkdir(home, 0700) < 0 && errno != EEXIST)
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return err_set(e, errno == ENOSPC ? ERR_NO_SPACE : ERR_IO, "cannot create %s: %s", home,
                        strerror(errno));
     if (stat(home, &st) < 0 || !S_ISDIR(st.st_mode))

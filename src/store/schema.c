@@ -13,7 +13,9 @@
  *   carried   what earlier attempts of the same request cost
  *   cost      NULL: unknown (never 0)
  *   charged   what counts against the budget now: the reservation while open, then the cost
- * months: the sum of charged for each month, kept by triggers so that no writer can forget it.
+ * probe: one row, written to find out whether writing works again.
+ * months: the sum of charged for each month, kept by triggers so that no writer can forget it. (Not
+ *   with INSERT OR IGNORE: inside a trigger the outer statement's conflict rule would win.)
  */
 /* clang-format off */
 static const char requests[] =
@@ -63,19 +65,22 @@ static const char requests[] =
     ") STRICT;"
     "CREATE INDEX requests_time ON requests(time_ms);"
     "CREATE INDEX requests_open ON requests(id) WHERE status='open';"
+    "CREATE TABLE probe(id INTEGER NOT NULL PRIMARY KEY, time_s INTEGER NOT NULL) STRICT;"
     "CREATE TABLE months("
     "month INTEGER NOT NULL PRIMARY KEY,"
     "charged INTEGER NOT NULL"
     ") STRICT;"
     "CREATE TRIGGER requests_insert AFTER INSERT ON requests BEGIN"
-    " INSERT OR IGNORE INTO months VALUES(new.month,0);"
+    " INSERT INTO months SELECT new.month,0 WHERE NOT EXISTS"
+    " (SELECT 1 FROM months WHERE month=new.month);"
     " UPDATE months SET charged=charged+new.charged"
     " WHERE month=new.month;"
     "END;"
     "CREATE TRIGGER requests_update AFTER UPDATE ON requests BEGIN"
     " UPDATE months SET charged=charged-old.charged"
     " WHERE month=old.month;"
-    " INSERT OR IGNORE INTO months VALUES(new.month,0);"
+    " INSERT INTO months SELECT new.month,0 WHERE NOT EXISTS"
+    " (SELECT 1 FROM months WHERE month=new.month);"
     " UPDATE months SET charged=charged+new.charged"
     " WHERE month=new.month;"
     "END;";

@@ -6,6 +6,7 @@
  * nobody sets an interval. An acknowledgement means durable, so it comes after the commit alone. */
 #include "store_int.h"
 
+#include "clock.h"
 #include "queue.h"
 
 #include <pthread.h>
@@ -13,6 +14,7 @@
 
 #define QUEUE_DEFAULT 4096
 #define BATCH_MAX 256
+#define PROBE_NS UINT64_C(5000000000) /* after a failure, and between two probes */
 
 struct job {
     store_run_fn *run;
@@ -26,9 +28,11 @@ struct store {
     sqlite3 *db; /* the thread's alone */
     struct queue *jobs;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards failure */
+    bool lasting; /* the thread's: damage or a lost write, until the next start */
+
+    pthread_mutex_t lock; /* guards what follows */
     struct err failure;   /* code 0: healthy */
-    bool lasting;         /* the thread's: damage or a lost write, until the next start */
+    uint64_t probe_at;    /* while it fails: when to try by itself */
 };
 
 static int exec(struct store *s, const char *sql)
@@ -42,16 +46,37 @@ static void set_health(struct store *s, const struct err *failure)
 {
     pthread_mutex_lock(&s->lock);
     s->failure = failure ? *failure : (struct err){0};
+    s->probe_at = clock_mono_ns() + PROBE_NS;
     pthread_mutex_unlock(&s->lock);
 }
 
+static int run_probe(sqlite3 *db, void *ctx, struct err *e)
+{
+    int rc =
+        sqlite3_exec(db, "INSERT OR REPLACE INTO probe VALUES(1,CAST(strftime('%s') AS INTEGER))",
+                     NULL, NULL, NULL);
+    return rc == SQLITE_OK ? 0 : store_sql_err(db, rc, "probe", e);
+}
+
+static void probe_done(void *ctx, int rc, const struct err *e)
+{
+}
+
+/* Whoever asks while it fails makes it try again now and then: else a program that refuses every
+ * call because the store fails would never see that the disk has room again. */
 bool store_healthy(struct store *s, struct err *e)
 {
+    uint64_t now = clock_mono_ns();
     pthread_mutex_lock(&s->lock);
     int code = s->failure.code;
+    bool probe = code && now >= s->probe_at;
     if (code && e)
         *e = s->failure;
+    if (probe)
+        s->probe_at = now + PROBE_NS;
     pthread_mutex_unlock(&s->lock);
+    if (probe)
+        store_submit(s, run_probe, probe_done, NULL, NULL);
     return code == 0;
 }
 
@@ -100,13 +125,13 @@ static bool run_job(struct store *s, struct job *j, struct err *e)
 {
     int sql = exec(s, "SAVEPOINT job");
     if (sql != SQLITE_OK) {
-        note_failure(s, sql, "cannot write to the database", e);
+        note_failure(s, sql, "cannot write to weir.db", e);
         return false;
     }
     j->rc = j->run(s->db, j->ctx, &j->err);
     int last = j->rc ? sqlite3_extended_errcode(s->db) : SQLITE_OK;
     if (is_failure(last)) {
-        note_failure(s, last, "cannot write to the database", e);
+        note_failure(s, last, "cannot write to weir.db", e);
         return false;
     }
     if (j->rc)
@@ -114,7 +139,7 @@ static bool run_job(struct store *s, struct job *j, struct err *e)
     if (sql == SQLITE_OK)
         sql = exec(s, "RELEASE job");
     if (sql != SQLITE_OK)
-        note_failure(s, sql, "cannot write to the database", e);
+        note_failure(s, sql, "cannot write to weir.db", e);
     return sql == SQLITE_OK;
 }
 
@@ -130,11 +155,11 @@ static void run_batch(struct store *s, struct job **jobs, size_t n)
     int sql = exec(s, "BEGIN IMMEDIATE");
     bool ok = sql == SQLITE_OK;
     if (!ok)
-        note_failure(s, sql, "cannot begin to write to the database", &e);
+        note_failure(s, sql, "cannot begin to write to weir.db", &e);
     for (size_t i = 0; ok && i < n; i++)
         ok = run_job(s, jobs[i], &e);
     if (ok && (sql = exec(s, "COMMIT")) != SQLITE_OK) {
-        note_failure(s, sql, "cannot commit to the database", &e);
+        note_failure(s, sql, "cannot commit to weir.db", &e);
         ok = false;
     }
     if (!ok) {

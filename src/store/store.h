@@ -73,7 +73,8 @@ int store_call(struct store *s, store_run_fn *run, void *ctx, struct err *e);
 
 /* False from a commit that failed (disk full, read-only, I/O error) until one succeeds again; after
  * damage or a failed fsync until the next start. While false, paid calls are refused before
- * dialling. *e (may be NULL) gets the failure. Any thread. */
+ * dialling. Asking while it fails makes the store try a write of its own every five seconds. *e
+ * (may be NULL) gets the failure. Any thread, does not block. */
 bool store_healthy(struct store *s, struct err *e);
 
 /* ---- reading, and copies ---- */
