@@ -35,14 +35,29 @@ static int io_error(struct err *e, const char *path, const char *what)
 
 static int make_dir(const char *path, mode_t mode, struct err *e)
 {
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0; /* mkdir would say EROFS or EACCES of a folder that is there */
     if (mkdir(path, mode) != 0 && errno != EEXIST)
         return io_error(e, path, "cannot make the folder");
     return 0;
 }
 
+/* The folders above $WEIR_HOME as well, where a person has named a new place. */
+static int make_home(const char *home, struct err *e)
+{
+    int rc = 0;
+    for (const char *p = strchr(home + 1, '/'); p && rc == 0; p = strchr(p + 1, '/')) {
+        char *above = lib_path("%.*s", (int)(p - home), home);
+        rc = above ? make_dir(above, 0755, e) : err_set(e, ERR_NOMEM, "%s: no memory", home);
+        free(above);
+    }
+    return rc == 0 ? make_dir(home, 0700, e) : rc;
+}
+
 int lib_make_dirs(const struct library *l, struct err *e)
 {
-    int rc = make_dir(l->home, 0700, e);
+    int rc = make_home(l->home, e);
     if (rc == 0)
         rc = make_dir(l->models, 0755, e);
     return rc == 0 ? make_dir(l->partial, 0755, e) : rc;

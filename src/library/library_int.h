@@ -81,6 +81,7 @@ int lib_meta_write(struct lib_job *j, const char *url, struct str etag);
 bool lib_meta_read(const struct lib_job *j, const char *url, char **etag);
 
 /* ---- sources: each leaves a whole .part and its digest ---- */
+char *lib_url_label(const char *url); /* malloc'd */
 int lib_fetch_url(struct lib_job *j, const char *url, char hex[SHA256_HEX]);
 int lib_fetch_wheel(struct lib_job *j, const struct library_source *s, char hex[SHA256_HEX]);
 

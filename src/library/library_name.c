@@ -14,6 +14,8 @@ bool lib_name_valid(struct str name)
     int tags = 0;
     if (name.n == 0 || name.n > NAME_MAX_BYTES || name.p[0] == '.' || name.p[0] == '-')
         return false;
+    if (str_ends(name, STR(".gguf"))) /* that is how a path is told from a name */
+        return false;
     for (size_t i = 0; i < name.n; i++) {
         bool tag = name.p[i] == ':' && i > 0 && i + 1 < name.n && tags++ == 0;
         if (!plain(name.p[i]) && !tag)
@@ -35,8 +37,6 @@ bool lib_is_path(const char *s)
 int lib_name_from(const char *path_or_url, char name[NAME_MAX_BYTES + 1], struct err *e)
 {
     struct str s = str_of(path_or_url);
-    if (lib_is_url(path_or_url))
-        s.n = strcspn(path_or_url, "?#");
     for (size_t i = s.n; i-- > 0;)
         if (s.p[i] == '/') {
             s = str_n(s.p + i + 1, s.n - i - 1);
@@ -52,7 +52,7 @@ int lib_name_from(const char *path_or_url, char name[NAME_MAX_BYTES + 1], struct
         name[n++] = plain(c) ? c : '_';
     }
     name[n] = '\0';
-    if (n == 0)
+    if (!lib_name_valid(str_n(name, n)))
         return err_set(e, ERR_INVAL, "no name for a model can be made from %s", path_or_url);
     return 0;
 }

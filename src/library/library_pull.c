@@ -208,31 +208,41 @@ static int pull_path(struct lib_job *j, const struct library *l, const char *pat
 /* ---- by URL ---- */
 
 /* A URL names no digest: the same name from the same URL is taken to be the same model. */
-static int url_is_there(struct lib_job *j, const char *url)
+static int url_is_there(struct lib_job *j, const char *label)
 {
     struct library_item it = {0};
     if (lib_item_installed(j->lib, j->name, &it, NULL) != 0)
         return 0;
-    int rc = strcmp(it.source, url) == 0 ? 1 : exists(j);
+    int rc = strcmp(it.source, label) == 0 ? 1 : exists(j);
     library_item_done(&it);
     return rc;
+}
+
+static int fetch_and_install(struct lib_job *j, const char *url, const char *label)
+{
+    char hex[SHA256_HEX];
+    int rc = url_is_there(j, label);
+    if (rc != 0)
+        return rc == 1 ? 0 : rc;
+    rc = lib_fetch_url(j, url, hex);
+    if (rc == 0)
+        rc = lib_check_gguf(j, label);
+    return rc == 0 ? lib_install(j, hex, label) : rc;
 }
 
 static int pull_url(struct lib_job *j, const struct library *l, const char *url, const char *as,
                     const struct library_watch *watch, struct err *e)
 {
-    char name[NAME_MAX_BYTES + 1], hex[SHA256_HEX];
-    int rc = as ? 0 : lib_name_from(url, name, e);
+    char name[NAME_MAX_BYTES + 1], *label = lib_url_label(url);
+    int rc = label ? 0 : err_set(e, ERR_NOMEM, "no memory to pull a model");
+    if (rc == 0 && !as)
+        rc = lib_name_from(label, name, e);
     if (rc == 0)
         rc = begin(j, l, as ? as : name, watch, e);
     if (rc == 0)
-        rc = url_is_there(j, url);
-    if (rc != 0)
-        return rc == 1 ? 0 : rc;
-    rc = lib_fetch_url(j, url, hex);
-    if (rc == 0)
-        rc = lib_check_gguf(j, url);
-    return rc == 0 ? lib_install(j, hex, url) : rc;
+        rc = fetch_and_install(j, url, label);
+    free(label);
+    return rc;
 }
 
 int library_pull(const struct library *l, const char *what, const char *as,

@@ -78,7 +78,10 @@ static int serve(void *ctx, const struct library_get *get, struct err *e)
         status = 416;
     int rc = get->head(get->sink, status, s->no_total ? 0 : s->body.n, str_of(s->etag),
                        ranged && !s->wrong_range);
-    return rc ? rc : send_body(s, get, ranged ? (size_t)get->offset : 0, e);
+    if (rc == 0)
+        rc = send_body(s, get, ranged ? (size_t)get->offset : 0, e);
+    /* A client may word what its callbacks return in its own way. */
+    return rc == ERR_CUT || rc == 0 ? rc : err_set(e, rc, "the transfer was stopped");
 }
 
 static int note(void *ctx, const char *what, struct err *e)
@@ -307,6 +310,14 @@ static void urls_are_downloaded(void **state)
     assert_int_equal(pull(c, "https://example.org/..%2f..", NULL), 0);
     installed(c, "_2f..");
     assert_int_equal(pull(c, "https://example.org/", NULL), ERR_INVAL);
+    assert_int_equal(pull(c, "https://me:secret@example.org/b.gguf?token=secret", NULL), 0);
+    installed(c, "b");
+    size_t n;
+    char *record = get_file(at(c, "b.json"), &n);
+    assert_true(str_find(str_n(record, n), STR("https://example.org/b.gguf\""), 0) != SIZE_MAX);
+    assert_true(str_find(str_n(record, n), STR("secret"), 0) == SIZE_MAX);
+    free(record);
+    assert_int_equal(pull(c, c->model_path, "x.gguf"), ERR_INVAL);
     c->server.status = 404;
     assert_int_equal(pull(c, "https://example.org/a", NULL), ERR_NOT_FOUND);
     c->server.status = 500;
