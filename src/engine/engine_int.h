@@ -24,8 +24,9 @@ struct candidate {
 
 struct sampler {
     int32_t vocab;
-    struct candidate *cand; /* vocab of them */
-    int32_t *counts;        /* vocab, all zero between calls */
+    struct candidate *cand, *aside; /* vocab of them */
+    float *weights;                 /* vocab and a block's padding */
+    int32_t *counts;                /* vocab, all zero between calls */
     struct engine_logprob top[ENGINE_TOP_MAX];
 };
 

@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LANES 16 /* loops of this fixed length become vector code */
+
 int sampler_init(struct sampler *s, int32_t vocab, struct err *e)
 {
     s->vocab = vocab;
     s->cand = calloc((size_t)vocab, sizeof *s->cand);
     s->counts = calloc((size_t)vocab, sizeof *s->counts);
-    if (!s->cand || !s->counts)
+    s->weights = calloc((size_t)vocab + LANES, sizeof *s->weights);
+    s->aside = calloc((size_t)vocab, sizeof *s->aside);
+    if (!s->cand || !s->counts || !s->weights || !s->aside)
         return err_set(e, ERR_NOMEM, "no memory for a vocabulary of %d", vocab);
     return 0;
 }
@@ -25,8 +29,11 @@ void sampler_done(struct sampler *s)
 {
     free(s->cand);
     free(s->counts);
-    s->cand = NULL;
+    free(s->weights);
+    free(s->aside);
+    s->cand = s->aside = NULL;
     s->counts = NULL;
+    s->weights = NULL;
 }
 
 static bool within(float v, float min, float max)
@@ -59,16 +66,86 @@ static bool before(struct candidate a, struct candidate b)
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
+/* The largest of LANES logits; NaNs are passed over. */
+static float block_max(const float *x)
+{
+    float m[LANES];
+    for (int i = 0; i < LANES; i++)
+        m[i] = x[i] > -INFINITY ? x[i] : -INFINITY;
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            m[i] = m[i + half] > m[i] ? m[i + half] : m[i];
+    return m[0];
+}
+
+/* The first of the largest; -1 when none is above minus infinity. */
 static int32_t argmax(const float *logits, int32_t n)
 {
-    int32_t best = -1;
+    int32_t best = -1, i = 0;
     float most = -INFINITY;
-    for (int32_t i = 0; i < n; i++)
+    for (; i + LANES <= n; i += LANES)
+        if (block_max(logits + i) > most)
+            for (int32_t j = i; j < i + LANES; j++)
+                if (logits[j] > most) {
+                    most = logits[j];
+                    best = j;
+                }
+    for (; i < n; i++)
         if (logits[i] > most) {
             most = logits[i];
             best = i;
         }
     return best;
+}
+
+/* exp of LANES numbers that are at most 0: 2^k times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes'
+ * expf); 0 below exp(-87) and for a NaN. */
+static void block_exp(const float *x, float *out)
+{
+    for (int i = 0; i < LANES; i++) {
+        float v = x[i] > -87.0f ? x[i] : -87.0f;
+        float shifted = v * 1.44269504f + 12582912.0f; /* rounds to a whole number */
+        float k = shifted - 12582912.0f;
+        float r = v - k * 0.693359375f - k * -2.12194440e-4f;
+        float p = 1.9875691500e-4f;
+        p = p * r + 1.3981999507e-3f;
+        p = p * r + 8.3334519073e-3f;
+        p = p * r + 4.1665795894e-2f;
+        p = p * r + 1.6666665459e-1f;
+        p = p * r + 5.0000001201e-1f;
+        p = p * r * r + r + 1.0f;
+        int32_t bits;
+        memcpy(&bits, &p, sizeof bits);
+        bits += ((int32_t)k) * (1 << 23);
+        memcpy(&p, &bits, sizeof p);
+        out[i] = x[i] > -87.0f ? p : 0.0f;
+    }
+}
+
+static double block_sum(const float *x)
+{
+    float m[LANES / 2];
+    for (int i = 0; i < LANES / 2; i++)
+        m[i] = x[i] + x[i + LANES / 2];
+    double sum = 0;
+    for (int i = 0; i < LANES / 2; i++)
+        sum += (double)m[i];
+    return sum;
+}
+
+/* w[i] = exp((logit - most) / temperature) of n candidates, padded with zeros to whole blocks;
+ * their sum. */
+static double weigh(const struct candidate *c, size_t n, float most, float temperature, float *w)
+{
+    double sum = 0;
+    float x[LANES], scale = 1.0f / temperature;
+    for (size_t at = 0; at < n; at += LANES) {
+        for (size_t i = 0; i < LANES; i++)
+            x[i] = at + i < n ? (c[at + i].logit - most) * scale : -INFINITY;
+        block_exp(x, w + at);
+        sum += block_sum(w + at);
+    }
+    return sum;
 }
 
 static bool penalises(const struct engine_sampling *p)
@@ -127,7 +204,7 @@ static void select_first(struct candidate *c, size_t n, size_t k)
     for (size_t i = k / 2; i-- > 0;)
         sift_down(c, k, i);
     for (size_t i = k; i < n; i++)
-        if (before(c[i], c[0])) {
+        if (!(c[i].logit < c[0].logit) && before(c[i], c[0])) {
             struct candidate t = c[0];
             c[0] = c[i];
             c[i] = t;
@@ -149,27 +226,42 @@ static float largest(const struct candidate *c, size_t n)
     return most;
 }
 
-/* How many of the sorted candidates reach the mass p of the whole. Sorted as far as needed: first a
- * few, then four times as many. */
-static size_t cut_top_p(struct candidate *c, size_t n, bool sorted, float p)
+/* Candidates by how far they are behind the first: 16 classes to a unit of logit; what is further
+ * behind than the last class shares it. */
+#define CLASSES 512
+
+static size_t class_of(float logit, float most)
 {
-    double sum = 0;
-    float most = largest(c, n);
+    float behind = (most - logit) * 16.0f;
+    return behind < (float)(CLASSES - 1) ? (size_t)behind : CLASSES - 1; /* a NaN: the last */
+}
+
+/* The first of the order that reach the mass p of the whole, brought to the front; how many. Masses
+ * are added by class, so only the class in which p is reached has to be sorted. */
+static size_t cut_top_p(struct sampler *s, struct candidate *c, size_t n, float p)
+{
+    double mass[CLASSES] = {0}, sum, before_it = 0;
+    float most = largest(c, n), *w = s->weights;
+    sum = weigh(c, n, most, 1.0f, w);
     for (size_t i = 0; i < n; i++)
-        sum += isnan(c[i].logit) ? 0 : exp((double)c[i].logit - (double)most);
-    for (size_t k = sorted ? n : 256;; k *= 4) {
-        k = k < n ? k : n;
-        if (!sorted)
-            select_first(c, n, k);
-        double mass = 0;
-        for (size_t i = 0; i < k; i++) {
-            mass += exp((double)c[i].logit - (double)most);
-            if (mass >= (double)p * sum)
-                return i + 1;
-        }
-        if (k == n)
-            return n;
+        mass[class_of(c[i].logit, most)] += (double)w[i];
+    size_t last = 0, kept = 0, tied = 0;
+    while (last < CLASSES - 1 && before_it + mass[last] < (double)p * sum)
+        before_it += mass[last++];
+    for (size_t i = 0; i < n; i++)
+        if (class_of(c[i].logit, most) < last)
+            c[kept++] = c[i];
+        else if (class_of(c[i].logit, most) == last)
+            s->aside[tied++] = c[i];
+    select_first(s->aside, tied, tied);
+    weigh(s->aside, tied, most, 1.0f, w);
+    for (size_t i = 0; i < tied; i++) {
+        c[kept++] = s->aside[i];
+        before_it += (double)w[i];
+        if (before_it >= (double)p * sum)
+            break;
     }
+    return kept;
 }
 
 static size_t cut_min_p(struct candidate *c, size_t n, float min_p)
@@ -193,22 +285,26 @@ static double draw_number(uint64_t seed, uint64_t index)
     return (double)(z >> 11) * 0x1p-53;
 }
 
-static int32_t draw(const struct candidate *c, size_t n, float temperature, double u)
+/* The candidate in whose part of the line [0, sum) the number u * sum falls. */
+static int32_t draw(struct sampler *s, size_t n, float temperature, double u)
 {
-    float most = largest(c, n);
-    double sum = 0, t = (double)temperature, mass = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += isnan(c[i].logit) ? 0 : exp(((double)c[i].logit - (double)most) / t);
-    int32_t last = -1;
-    for (size_t i = 0; i < n; i++) {
-        double p = isnan(c[i].logit) ? 0 : exp(((double)c[i].logit - (double)most) / t);
-        if (p > 0)
-            last = c[i].id;
-        mass += p;
-        if (mass > u * sum)
-            return c[i].id;
+    const struct candidate *c = s->cand;
+    float *w = s->weights;
+    double sum = weigh(c, n, largest(c, n), temperature, w), at = 0;
+    size_t block = 0;
+    while (block + LANES < n && at + block_sum(w + block) <= u * sum) {
+        at += block_sum(w + block);
+        block += LANES;
     }
-    return last;
+    int32_t last = -1;
+    for (size_t i = block; i < n; i++) {
+        if (w[i] > 0)
+            last = c[i].id;
+        at += (double)w[i];
+        if (last >= 0 && at > u * sum)
+            return last;
+    }
+    return last >= 0 ? last : c[0].id;
 }
 
 static int32_t first_of(const struct candidate *c, size_t n)
@@ -224,45 +320,42 @@ int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine
                      const struct sampler_past *past)
 {
     int32_t best = argmax(logits, s->vocab);
-    bool plain = !penalises(p);
-    if (best < 0 || !isfinite(logits[best]) || (plain && p->temperature == 0))
+    bool plain = !penalises(p), greedy = p->temperature < 1e-5f;
+    if (best < 0 || !isfinite(logits[best]) || (plain && greedy))
         return best >= 0 && isfinite(logits[best]) ? best : -1;
     size_t n = (size_t)s->vocab;
     for (size_t i = 0; i < n; i++)
         s->cand[i] = (struct candidate){logits[i], (int32_t)i};
     if (!plain)
         apply_penalties(s, p, past);
-    if (p->temperature == 0)
+    if (greedy)
         return first_of(s->cand, n);
-    bool sorted = p->top_k > 0;
-    if (sorted) {
+    if (p->top_k > 0) {
         size_t k = (size_t)p->top_k < n ? (size_t)p->top_k : n;
         select_first(s->cand, n, k);
         n = k;
     }
     if (p->top_p < 1)
-        n = cut_top_p(s->cand, n, sorted, p->top_p);
+        n = cut_top_p(s, s->cand, n, p->top_p);
     if (p->min_p > 0)
         n = cut_min_p(s->cand, n, p->min_p);
-    return draw(s->cand, n, p->temperature, draw_number(p->seed, past->n - past->nprompt));
+    return draw(s, n, p->temperature, draw_number(p->seed, past->n - past->nprompt));
 }
 
 void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
                       struct engine_token *out)
 {
+    size_t vocab = (size_t)s->vocab;
     float most = logits[argmax(logits, s->vocab)];
-    double sum = 0;
-    for (int32_t i = 0; i < s->vocab; i++)
-        sum += isnan(logits[i]) ? 0 : exp((double)logits[i] - (double)most);
-    double norm = (double)most + log(sum);
+    for (size_t i = 0; i < vocab; i++)
+        s->cand[i] = (struct candidate){logits[i], (int32_t)i};
+    double norm = (double)most + log(weigh(s->cand, vocab, most, 1.0f, s->weights));
     out->chosen = (struct engine_logprob){id, (float)((double)logits[id] - norm)};
     out->top = s->top;
     out->ntop = n < s->vocab ? n : s->vocab;
     if (n <= 0)
         return;
-    for (int32_t i = 0; i < s->vocab; i++)
-        s->cand[i] = (struct candidate){logits[i], i};
-    select_first(s->cand, (size_t)s->vocab, (size_t)out->ntop);
+    select_first(s->cand, vocab, (size_t)out->ntop);
     for (int i = 0; i < out->ntop; i++)
         s->top[i] =
             (struct engine_logprob){s->cand[i].id, (float)((double)s->cand[i].logit - norm)};

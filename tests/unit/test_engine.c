@@ -100,13 +100,14 @@ static struct tiny sharp(void)
 }
 
 #define MAX_OUT 600
+#define TOP_KEPT 24
 
 /* What one job gave. */
 struct take {
     pthread_mutex_t lock;
     pthread_cond_t change;
     int32_t ids[MAX_OUT];
-    struct engine_logprob chosen[MAX_OUT], top[8];
+    struct engine_logprob chosen[MAX_OUT], top[TOP_KEPT];
     int ntop, n;
     int pause_at, stop_at, block_at; /* when the nth token (from 1) comes */
     bool done, paused;
@@ -139,7 +140,7 @@ static enum engine_verdict on_token(void *ctx, const struct engine_token *t)
         k->chosen[k->n] = t->chosen;
     }
     k->n++;
-    k->ntop = t->ntop < 8 ? t->ntop : 8;
+    k->ntop = t->ntop < TOP_KEPT ? t->ntop : TOP_KEPT;
     for (int i = 0; i < k->ntop; i++)
         k->top[i] = t->top[i];
     if (k->n == k->pause_at) {
@@ -738,6 +739,22 @@ static void penalties_and_cuts(void **state)
         seen |= 1u << rank;
     }
     assert_int_equal(seen, 15);
+    /* top_p: what is drawn stands among the likeliest that reach the mass, however hot. */
+    s.top_k = 0;
+    s.top_p = 0.05f;
+    s.top_logprobs = TOP_KEPT;
+    int last = 0;
+    for (int i = 0; i < 100; i++) {
+        s.seed = (uint64_t)i;
+        run_job(en, &t, tokens, 10, 1, &s);
+        double mass = 0;
+        int rank = 0;
+        for (; rank < TOP_KEPT && t.top[rank].id != t.ids[0]; rank++)
+            mass += exp((double)t.top[rank].logprob);
+        assert_true(rank < TOP_KEPT && mass < 0.05 + 1e-6);
+        last = rank > last ? rank : last;
+    }
+    assert_true(last > 0);
     engine_free(en);
 }
 
