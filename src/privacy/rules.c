@@ -18,7 +18,8 @@ static const struct {
     const char *text;
     uint32_t options;
 } sources[PATTERNS] = {
-    [PATTERN_EMAIL] = {"[0-9" LETTER "._%+'-]{1,64}(?:@|\\s?[\\[(](?:at|@)[\\])]\\s?)"
+    [PATTERN_EMAIL] = {"(?<![0-9" LETTER "._%+'-])[0-9" LETTER
+                       "._%+'-]++(?:@|\\s?[\\[(](?:at|@)[\\])]\\s?)"
                        "(?:[0-9" LETTER "](?:[0-9" LETTER
                        "-]{0,62})(?:\\.|\\s?[\\[(](?:dot|\\.)[\\])]\\s?))+"
                        "(?:xn--[0-9A-Za-z-]{2,59}|[" LETTER "]{2,40})",
