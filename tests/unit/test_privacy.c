@@ -61,12 +61,12 @@ static const struct text_case cases[] = {
     {"@media screen, @param x, a @ b", NOTHING, NULL},
 
     /* phone */
-    {"+1 (415) 555-0132", ONE(PHONE), NULL},
+    {"+1 (415) 555-0132", ONE(PHONE), "+1 (415) 555-0132"},
     {"ring +44 20 7946 0958 now", ONE(PHONE), NULL},
     {"+46 (0)8 928 571 38", ONE(PHONE), NULL},
     {"0049 30 901820", ONE(PHONE), NULL},
     {"it is 415-555-0132.", ONE(PHONE), "415-555-0132"},
-    {"(415) 555-0132 x459", ONE(PHONE), NULL},
+    {"(415) 555-0132 x459", ONE(PHONE), "(415) 555-0132 x459"},
     {"07700 900 123", ONE(PHONE), NULL},
     {"03.93.92.16.85", ONE(PHONE), NULL},
     {"0612345678", ONE(PHONE), NULL},
@@ -109,6 +109,7 @@ static const struct text_case cases[] = {
     {"IBAN:NO9386011117947", ONE(IBAN), "NO9386011117947"},
     {"GB82-WEST-1234-5698-7654-32 and more", ONE(IBAN), "GB82-WEST-1234-5698-7654-32"},
     {"GB82 WEST 1234 5698 7654 33", NOTHING, NULL},
+    {"it is 300. If John has 20 such playlists", NOTHING, NULL},
     {"ZZ82 WEST 1234 5698 7654 32", NOTHING, NULL},
 
     /* ssn */
