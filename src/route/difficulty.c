@@ -42,7 +42,7 @@ static double base_of(enum route_task t)
     case ROUTE_TASK_WRITE: return 2.6;
     case ROUTE_TASK_CODE: return 3.6;
     case ROUTE_TASK_MATHS: return 3.8;
-    case ROUTE_TASK_REASON: return 5.2;
+    case ROUTE_TASK_REASON: return 5.8;
     case ROUTE_TASK_EXPERT: return 6.0;
     }
     return 5;
@@ -63,6 +63,8 @@ static double from_words(const struct route_signals *s)
         d += 1.5; /* a fact of a trade is a rarer fact */
     if (s->task == ROUTE_TASK_ASK)
         d += clamp(0.08 * (double)(s->message_words - 10), 0, 1.5);
+    if (s->task == ROUTE_TASK_MATHS)
+        d += clamp(0.03 * (double)(s->message_words - 20), 0, 1.5); /* one more thing to keep */
     if (s->task == ROUTE_TASK_CHAT)
         d += clamp(0.03 * (double)(s->message_words - 20), 0, 2);
     d += clamp((plain ? 0.2 : 0.4) * s->expert_terms, 0, 1.8);

@@ -137,6 +137,9 @@ static const char *const hard[] = {"prove",
                                    "novel",
                                    "peer review*",
                                    "counterexample",
+                                   "conjecture",
+                                   "hypothesis",
+                                   "open problem",
                                    "refute",
                                    "advise",
                                    "due diligence"};
@@ -205,10 +208,10 @@ static const char *const code_words[] = {
     "algorithm",   "docker*",      "kubernetes", "git",      "class method", "null pointer",
     "async",       "code"};
 static const char *const maths_words[] = {
-    "equation*", "integral*",     "derivative of", "matrix",     "matrices",     "probability",
-    "solve for", "how many",      "how much is",   "percent of", "calculate",    "polynomial*",
-    "triangle",  "prime number*", "square root",   "modulo",     "combinatori*", "geometry",
-    "algebra*",  "calculus",      "inequality",    "sum of"};
+    "equation*",   "integral*",   "derivative of", "matrix",      "matrices",   "probability",
+    "solve for",   "how much is", "average of",    "remainder",   "percent of", "calculate",
+    "polynomial*", "triangle",    "prime number*", "square root", "modulo",     "combinatori*",
+    "geometry",    "algebra*",    "calculus",      "inequality",  "sum of"};
 static const char *const rewrite[] = {"rewrite",
                                       "rephrase",
                                       "reword",
@@ -241,8 +244,10 @@ static const char *const write_words[] = {
     "essay",  "email",   "e mail",    "letter",     "blog post", "outline",
     "plan a", "plan my", "ideas for", "invent",     "slogan",    "create"};
 static const char *const ask[] = {"what",    "who",     "when",       "where", "which",  "how tall",
-                                  "how old", "how far", "how do you", "whats", "define", "is",
-                                  "are",     "does",    "do",         "name",  "why",    "how"};
+                                  "how old", "how far", "how do you", "whats", "define", "wie",
+                                  "was",     "wer",     "wo",         "wann",  "quelle", "quel",
+                                  "qui",     "comment", "cual",       "quien", "is",     "are",
+                                  "does",    "do",      "name",       "why",   "how"};
 
 /* ---- folding ---- */
 
@@ -358,6 +363,22 @@ static bool is_maths_text(struct str s)
     return false;
 }
 
+/* A word problem: a question with several numbers that are no years. */
+static bool is_word_problem(struct str s)
+{
+    if (s.n > EDGE || !memchr(s.p ? s.p : "", '?', s.n))
+        return false;
+    int numbers = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        size_t from = i;
+        while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+            i++;
+        bool year = i - from == 4 && (s.p[from] == '1' || s.p[from] == '2');
+        numbers += i > from && !year;
+    }
+    return numbers > 1;
+}
+
 /* A year that lies ahead, or is this one, cannot be in what a model learned. */
 static bool names_new_year(struct str folded, int64_t now_ms)
 {
@@ -380,8 +401,10 @@ static bool is_foreign(struct str s, struct str folded)
     static const char *const english[] = {"the",  "is",  "of",  "and", "to",     "a",  "in", "this",
                                           "what", "you", "for", "it",  "please", "me", "my"};
     static const char *const others[] = {
-        "der", "die", "und", "ist", "ein", "bitte", "le",  "la",  "les", "est", "une", "des", "el",
-        "los", "que", "por", "il",  "di",  "che",   "een", "het", "och", "att", "nie", "jest"};
+        "wie",    "was",     "wer",  "von",  "ich",  "der", "die", "und", "ist", "ein",
+        "bitte",  "le",      "la",   "les",  "est",  "une", "des", "el",  "los", "que",
+        "por",    "il",      "di",   "che",  "een",  "het", "och", "att", "nie", "jest",
+        "quelle", "comment", "cual", "como", "qual", "wat", "vad"};
     size_t high = 0, letters = 0;
     for (size_t i = 0; i < s.n && i < EDGE; i++) {
         unsigned char c = (unsigned char)s.p[i];
@@ -484,7 +507,7 @@ static void read_text(struct str s, int64_t now_ms, struct route_signals *out)
     out->domains = domains_of(text, &out->expert_terms);
     out->hard_terms = IN(text, hard);
     out->code = out->code || IN(text, code_words) > 0;
-    out->maths = is_maths_text(s) || IN(text, maths_words) > 0;
+    out->maths = is_maths_text(s) || is_word_problem(s) || IN(text, maths_words) > 0;
     out->fresh = IN(text, fresh) > 0 || names_new_year(text, now_ms);
     out->client_facing = IN(text, client) > 0;
     out->steps = IN(text, steps) > 0;
