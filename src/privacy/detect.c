@@ -142,12 +142,20 @@ static detect_fn *const detectors[PRIVACY_KINDS] = {
     [PRIVACY_KEY] = detect_key,     [PRIVACY_TOKEN] = detect_token,
 };
 
+static void begin_detector(struct hits *h)
+{
+    h->base = h->n;
+    h->full = false;
+}
+
 static void run_detectors(const struct privacy_rules *r, struct str text, struct hits *h)
 {
     for (int k = 0; k < PRIVACY_KINDS; k++) {
+        begin_detector(h);
         if (detectors[k] && !(r->off & 1u << k))
             detectors[k](r, text, h);
     }
+    begin_detector(h);
     if (r->words && !(r->off & 1u << PRIVACY_WORD))
         detect_word(r->words, text, h);
 }
