@@ -142,12 +142,20 @@ static detect_fn *const detectors[PRIVACY_KINDS] = {
     [PRIVACY_KEY] = detect_key,     [PRIVACY_TOKEN] = detect_token,
 };
 
+static void begin_detector(struct hits *h)
+{
+    h->base = h->n;
+    h->full = false;
+}
+
 static void run_detectors(const struct privacy_rules *r, struct str text, struct hits *h)
 {
     for (int k = 0; k < PRIVACY_KINDS; k++) {
+        begin_detector(h);
         if (detectors[k] && !(r->off & 1u << k))
             detectors[k](r, text, h);
     }
+    begin_detector(h);
     if (r->words && !(r->off & 1u << PRIVACY_WORD))
         detect_word(r->words, text, h);
 }
@@ -165,23 +173,39 @@ static bool shadowed(const struct hits *h, const struct hit *phone)
     return false;
 }
 
-static int scan_plain(struct scan *s, const struct flat *form)
+static int scan_view(struct scan *s, const struct flat *view)
 {
-    struct flat view = {0};
-    int code = flat_normalise(form, &view, s->e);
-    if (code)
-        return code;
     struct hits h = {0};
-    run_detectors(s->rules, flat_str(&view), &h);
+    int code = 0;
+    run_detectors(s->rules, flat_str(view), &h);
     if (h.failed)
         code = err_set(s->e, ERR_NOMEM, "no memory to scan a text");
     s->out->more = s->out->more || h.more;
     for (size_t i = 0; code == 0 && i < h.n; i++) {
         if (h.v[i].kind == PRIVACY_PHONE && !h.v[i].unknown && shadowed(&h, &h.v[i]))
             continue;
-        code = keep(s, &view, &h.v[i]);
+        code = keep(s, view, &h.v[i]);
     }
     free(h.v);
+    return code;
+}
+
+static bool is_ascii(struct str s)
+{
+    unsigned char any = 0;
+    for (size_t i = 0; i < s.n; i++)
+        any |= (unsigned char)s.p[i];
+    return any < 0x80;
+}
+
+static int scan_plain(struct scan *s, const struct flat *form)
+{
+    if (is_ascii(flat_str(form)))
+        return scan_view(s, form); /* nothing to normalise */
+    struct flat view = {0};
+    int code = flat_normalise(form, &view, s->e);
+    if (code == 0)
+        code = scan_view(s, &view);
     flat_done(&view);
     return code;
 }
