@@ -2,9 +2,9 @@
  * what the dialect has no place for (seed, n, log-probabilities, audio, ...).
  *
  * What changes its form on the way from another dialect: system and developer messages, wherever
- * they stand, become `system`; messages of role tool become one user's message of tool results;
- * reasoning without this dialect's signature, which it would refuse, is left out, and so are empty
- * texts beside other content. */
+ * they stand, become `system` (this dialect's own stay where they are); messages of role tool
+ * become one user's message of tool results; reasoning without this dialect's signature, which it
+ * would refuse, is left out, and so are empty texts beside other content. */
 #include "wire_int.h"
 
 enum { MAX_TOKENS = 4096, MARGIN = 4096, MIN_BUDGET = 1024 };
@@ -191,9 +191,17 @@ static int put_parts(struct enc *x, const struct gen_msg *m)
 
 /* ---- messages ---- */
 
-static bool is_system(const struct gen_msg *m)
+/* Belongs to `system`: what stands before the conversation, and from another dialect also what
+ * stands in it, since only some of this dialect's models take system messages there. */
+static bool is_system(const struct gen_req *r, const struct gen_msg *m)
 {
-    return m->role == GEN_SYSTEM || m->role == GEN_DEVELOPER;
+    if (m->role != GEN_SYSTEM && m->role != GEN_DEVELOPER)
+        return false;
+    for (const struct gen_msg *p = r->msgs; p < m; p++) {
+        if (p->role != GEN_SYSTEM && p->role != GEN_DEVELOPER)
+            return r->dialect != GEN_DIALECT_ANTHROPIC;
+    }
+    return true;
 }
 
 static bool is_bare_text(const struct gen_msg *m)
@@ -207,7 +215,7 @@ static int put_system(struct enc *x)
     const struct gen_msg *only = NULL;
     size_t n = 0;
     for (size_t i = 0; i < r->nmsgs; i++) {
-        if (!is_system(&r->msgs[i]))
+        if (!is_system(r, &r->msgs[i]))
             continue;
         n++;
         only = &r->msgs[i];
@@ -220,7 +228,7 @@ static int put_system(struct enc *x)
     }
     jw_array(x->b, enc_top(x, "system"));
     for (size_t i = 0; i < r->nmsgs; i++) {
-        for (size_t k = 0; is_system(&r->msgs[i]) && k < r->msgs[i].nparts; k++) {
+        for (size_t k = 0; is_system(r, &r->msgs[i]) && k < r->msgs[i].nparts; k++) {
             const struct gen_part *p = &r->msgs[i].parts[k];
             if (p->type != GEN_PART_TEXT)
                 return enc_unsupported(x, "system: content that is not text", "anthropic");
@@ -229,6 +237,16 @@ static int put_system(struct enc *x)
     }
     jw_close(x->b, ']');
     return 0;
+}
+
+static const char *role_word(enum gen_role role)
+{
+    switch (role) {
+    case GEN_ASSISTANT: return "assistant";
+    case GEN_SYSTEM:
+    case GEN_DEVELOPER: return "system";
+    default: return "user";
+    }
 }
 
 /* One message, and the tool messages that follow a tool message; *next: past them. */
@@ -240,7 +258,7 @@ static int put_message(struct enc *x, size_t i, size_t *next)
     if (m->name.n && m->role != GEN_TOOL)
         return enc_unsupported(x, "messages.name", "anthropic");
     jw_open(x->b, '{');
-    jw_str(x->b, "role", m->role == GEN_ASSISTANT ? STR("assistant") : STR("user"));
+    jw_str(x->b, "role", str_of(role_word(m->role)));
     *next = i + 1;
     if (is_bare_text(m))
         jw_str(x->b, "content", m->parts[0].text);
@@ -262,7 +280,7 @@ static int put_messages(struct enc *x)
         return rc;
     jw_array(x->b, enc_top(x, "messages"));
     for (size_t i = 0; i < x->req->nmsgs;) {
-        if (is_system(&x->req->msgs[i])) {
+        if (is_system(x->req, &x->req->msgs[i])) {
             i++;
             continue;
         }
@@ -286,7 +304,7 @@ static int put_tools(struct enc *x, const json_t *extra)
         const struct gen_tool *t = &r->tools[i];
         jw_open(x->b, '{');
         jw_str(x->b, "name", t->name);
-        if (t->description.n)
+        if (t->description.p)
             jw_str(x->b, "description", t->description);
         int rc = enc_raw(x, "input_schema", t->schema.n ? t->schema : STR("{\"type\":\"object\"}"),
                          true, "tools.input_schema");

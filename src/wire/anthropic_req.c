@@ -110,6 +110,13 @@ static int decode_document(struct dec *d, const json_t *block, struct str call, 
     return rc < 0 ? rc : decode_source(d, source, p);
 }
 
+static int decode_inner(struct dec *d, json_t *block, struct str call, struct gen_msg *m)
+{
+    if (room_of(block) > 1)
+        return dec_fail(d, ERR_UNSUPPORTED, "content", "a nested result or document");
+    return decode_block(d, block, call, m);
+}
+
 /* Text blocks are joined by a line feed; what is not text follows as parts of the call. */
 static int decode_result(struct dec *d, const json_t *block, struct gen_msg *m)
 {
@@ -130,15 +137,14 @@ static int decode_result(struct dec *d, const json_t *block, struct gen_msg *m)
         return dec_fail(d, ERR_FORMAT, "content", "must be a string or an array");
     rc = 0;
     for (size_t i = 0; i < json_array_size(content) && rc >= 0; i++) {
-        json_t *inner = json_array_get(content, i);
-        struct str t = wire_json_get_str(inner, "text");
-        if (t.p && str_is(wire_json_get_str(inner, "type"), "text")) {
-            buf_puts(&text, text.n ? "\n" : "");
-            buf_str_add(&text, t);
-        } else
-            rc = room_of(inner) > 1
-                     ? dec_fail(d, ERR_UNSUPPORTED, "content", "a nested result or document")
-                     : decode_block(d, inner, p->id, m);
+        size_t before = m->nparts;
+        rc = decode_inner(d, json_array_get(content, i), p->id, m);
+        /* Text, and documents of text, become the result's own text. */
+        if (rc >= 0 && m->nparts == before + 1 && m->parts[before].type == GEN_PART_TEXT) {
+            buf_puts(&text, i ? "\n" : "");
+            buf_str_add(&text, m->parts[before].text);
+            m->parts[--m->nparts] = (struct gen_part){0};
+        }
     }
     if (rc >= 0)
         rc = buf_failed(&text) ? dec_nomem(d) : dec_copy(d, buf_str(&text), &p->text);
@@ -201,7 +207,7 @@ static int decode_block(struct dec *d, json_t *block, struct str call, struct ge
         int rc = dec_str(d, block, "data", &add(m, GEN_PART_OPAQUE, STR_NONE)->opaque);
         return rc < 0 ? rc : rc ? 0 : dec_fail(d, ERR_FORMAT, "data", "is missing");
     }
-    if (m->role == GEN_SYSTEM)
+    if (m->role == GEN_SYSTEM && !d->sub)
         return dec_fail(d, ERR_UNSUPPORTED, "type", "must be text");
     struct gen_part *p = add(m, GEN_PART_OPAQUE, call);
     int rc = dec_copy(d, type, &p->name);

@@ -268,7 +268,7 @@ static int put_tool(struct enc *x, const struct gen_tool *t)
     jw_str(x->b, "type", STR("function"));
     jw_object(x->b, "function");
     jw_str(x->b, "name", t->name);
-    if (t->description.n)
+    if (t->description.p)
         jw_str(x->b, "description", t->description);
     if (t->schema.n)
         rc = enc_raw(x, "parameters", t->schema, true, "tools.function.parameters");

@@ -341,9 +341,10 @@ static int decode_tools(struct dec *d, const json_t *body, struct gen_req *r, js
     for (d->i = 0; d->i < json_array_size(list); d->i++) {
         json_t *tool = json_array_get(list, d->i);
         struct str type = wire_json_get_str(tool, "type");
-        if (!type.p)
+        bool function = json_is_object(json_object_get(tool, "function"));
+        if (!type.p && !function) /* Mistral's client leaves the type out */
             rc = dec_fail(d, ERR_FORMAT, "type", "is missing");
-        else if (str_is(type, "function"))
+        else if (!type.p || str_is(type, "function"))
             rc = decode_tool(d, tool, &r->tools[r->ntools++]);
         else if ((!foreign && !(foreign = json_array())) || json_array_append(foreign, tool))
             rc = dec_nomem(d);
@@ -367,7 +368,7 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
         r->tool_choice = GEN_CHOICE_AUTO;
     else if (str_is(s, "none"))
         r->tool_choice = GEN_CHOICE_NONE;
-    else if (str_is(s, "required"))
+    else if (str_is(s, "required") || str_is(s, "any")) /* any: Mistral's word */
         r->tool_choice = GEN_CHOICE_REQUIRED;
     else if (json_is_object(v) && str_is(wire_json_get_str(v, "type"), "function")) {
         s = wire_json_get_str(json_object_get(v, "function"), "name");
