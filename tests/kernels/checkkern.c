@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 120
+#define ROUNDS 90
 
 struct options {
     double seconds;
