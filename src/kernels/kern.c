@@ -14,11 +14,11 @@ struct set {
     kern_int8_loop *int8_loop;
 };
 
-/* Each set builds on the ones before it; best last. The build defines KERN_X86 where it compiles
- * x86/. */
+/* Each set builds on the ones before it; best last. The build compiles x86/ on the same condition.
+ */
 static const struct set sets[] = {
     {"c", CPU_C, kern_c_fill, kern_c_int8_loop},
-#ifdef KERN_X86
+#if defined(__x86_64__)
     {"avx2", CPU_AVX2, kern_avx2_fill, kern_avx2_int8_loop},
     {"avx512vnni", CPU_AVX512VNNI, kern_avx512_fill, kern_avx512_int8_loop},
 #endif

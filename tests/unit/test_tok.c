@@ -198,6 +198,37 @@ static void bpe_merges_by_rank(void **state)
     shut(o);
 }
 
+static void pre_tokenizers_cut_words(void **state)
+{
+    static const char *const merges[] = {"1 1", "11 1", ". \xC4\x8A", "\xC4\x8A \xC4\x8A", "' S"};
+    static const struct {
+        const char *pre, *want;
+    } cases[] = {
+        {"smollm", "1|1|1|1|1|G|'|S|.|NN|G|G|a"}, {"gpt-2", "11|111|G|'|S|.|NN|G|G|a"},
+        {"qwen2", "1|1|1|1|1|G|'|S|.N|N|G|G|a"},  {"llama-bpe", "111|11|G|'|S|.N|N|G|G|a"},
+        {"default", "111|11|G|'|S|.|NN|G|G|a"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct vocab *v = bpe_vocab();
+        v->pre = cases[i].pre;
+        for (size_t k = 0; k < sizeof merges / sizeof merges[0]; k++) {
+            char joined[32];
+            const char *space = strchr(merges[k], ' ');
+            snprintf(joined, sizeof joined, "%.*s%s", (int)(space - merges[k]), merges[k],
+                     space + 1);
+            add(v, str_of(joined), NORMAL, 0);
+            v->merges[v->nmerges++] = str_of(merges[k]);
+        }
+        struct buf want = BUF_INIT(200); /* G and N are how a space and a line's end are written */
+        for (const char *p = cases[i].want; *p; p++)
+            buf_printf(&want, *p == 'G' ? "\xC4\xA0" : *p == 'N' ? "\xC4\x8A" : "%c", *p);
+        struct opened o = open_vocab(v);
+        expect(o.t, STR("11111 'S.\n\n  a"), false, want.p);
+        buf_done(&want);
+        shut(o);
+    }
+}
+
 static void special_tokens_stay_where_they_are_trusted(void **state)
 {
     struct opened o = open_vocab(bpe_vocab());
@@ -544,6 +575,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bpe_merges_by_rank),
+        cmocka_unit_test(pre_tokenizers_cut_words),
         cmocka_unit_test(special_tokens_stay_where_they_are_trusted),
         cmocka_unit_test(limits_and_flags),
         cmocka_unit_test(spm_merges_by_score),
