@@ -109,6 +109,8 @@ struct take {
     struct engine_logprob chosen[MAX_OUT], top[8];
     int ntop, n;
     int pause_at, stop_at, block_at; /* when the nth token (from 1) comes */
+    struct take *beside;             /* another job, and how far it was at our first token */
+    int beside_n;
     bool done, paused;
     atomic_bool gate; /* block_at waits until this is set */
     enum engine_end end;
@@ -131,8 +133,10 @@ static enum engine_verdict on_token(void *ctx, const struct engine_token *t)
     enum engine_verdict v = ENGINE_GO;
     long now = atomic_load(&allocations);
     pthread_mutex_lock(&k->lock);
-    if (k->n == 0)
+    if (k->n == 0) {
         k->allocs_from = now;
+        k->beside_n = k->beside ? k->beside->n : 0; /* both are of the engine's thread */
+    }
     k->allocs_to = now;
     if (k->n < MAX_OUT) {
         k->ids[k->n] = t->id;
@@ -553,6 +557,40 @@ static void paused_runs_do_not_starve_others(void **state)
     engine_resume(paused.run);
     await_end(&paused);
     assert_same(&whole, &paused);
+    engine_free(en);
+}
+
+/* A long prompt comes in slices: who decodes beside it gets a token with each, and of two prompts
+ * the short one is not kept waiting by the long one. */
+static void prefill_does_not_hold_up_others(void **state)
+{
+    struct tiny tiny = sharp();
+    tiny.ctx = 8192;
+    static struct take decoding, longer, shorter;
+    static int32_t tokens[6000];
+    fill_tokens(tokens, 6000, 18);
+    struct engine *en = tiny_engine(&tiny, (struct engine_params){.threads = 1});
+    take_init(&decoding);
+    take_init(&longer);
+    take_init(&shorter);
+    struct engine_job job = job_of(&decoding, tokens, 5, 500);
+    decoding.block_at = 3;
+    submit(en, &job);
+    await_tokens(&decoding, 3);
+    longer.beside = &decoding;
+    job = job_of(&longer, tokens + 1, 5900, 2);
+    submit(en, &job);
+    shorter.beside = &longer;
+    job = job_of(&shorter, tokens + 2, 300, 2);
+    submit(en, &job);
+    atomic_store(&decoding.gate, true);
+    await_end(&longer);
+    await_end(&shorter);
+    await_end(&decoding);
+    /* At most 512 tokens a step, so at least eleven steps before the long prompt was in. */
+    assert_true(longer.beside_n >= 3 + 11);
+    assert_int_equal(shorter.beside_n, 0);
+    assert_int_equal(decoding.n, 500);
     engine_free(en);
 }
 
@@ -1034,6 +1072,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_not_there_is_an_error),
         cmocka_unit_test(pausing_leaves_one_out),
         cmocka_unit_test(paused_runs_do_not_starve_others),
+        cmocka_unit_test(prefill_does_not_hold_up_others),
         cmocka_unit_test(cancel_comes_within_a_layer),
         cmocka_unit_test(the_queue_is_bounded),
         cmocka_unit_test(log_probabilities_sum_to_one),
