@@ -149,6 +149,7 @@ static int on_connected(void *ctx, char *remote, char *local, int remote_port, i
     }
     if (d->opened == 0 && !pass(d, "reuse", (struct sockaddr *)&a))
         return CURL_PREREQFUNC_ABORT;
+    d->refused = NULL; /* of another address of the same name, if of any */
     d->opened = 0; /* should curl send the request again on another connection, that is asked too */
     if (d->connected)
         d->connected(d->ctx);
@@ -289,12 +290,22 @@ static int add_header(struct dial *d, const char *line, struct err *e)
     return 0;
 }
 
+static bool has_header(const char *const *headers, const char *name)
+{
+    for (; headers && *headers; headers++)
+        if (egress_header_is(*headers, name))
+            return true;
+    return false;
+}
+
 /* Header lines carry keys: messages name no more than which one it was. */
 static int take_headers(struct dial *d, const struct dial_params *p, struct err *e)
 {
     int rc = add_header(d, "Expect:", e); /* no pause of a second before a large body */
-    if (rc == 0)
+    if (rc == 0 && !has_header(p->headers, "User-Agent"))
         rc = add_header(d, "User-Agent: weir/" WEIR_VERSION, e);
+    if (rc == 0 && !has_header(p->headers, "Content-Type"))
+        rc = add_header(d, "Content-Type:", e); /* not curl's guess */
     for (size_t i = 0; rc == 0 && p->headers && p->headers[i]; i++) {
         const char *line = p->headers[i];
         const char *colon = strchr(line, ':');

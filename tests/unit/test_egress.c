@@ -256,6 +256,17 @@ static void write_log(const char *b, size_t n)
     fclose(f);
 }
 
+/* One byte of the log, in place. */
+static void poke(size_t at, char c)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/egress.log", home);
+    FILE *f = fopen(path, "r+b");
+    fseek(f, (long)at, SEEK_SET);
+    assert_int_equal(fputc(c, f), (unsigned char)c);
+    fclose(f);
+}
+
 static size_t count_in_log(const char *what)
 {
     size_t n, count = 0;
@@ -517,12 +528,11 @@ static void every_byte_of_the_log_counts(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     for (size_t i = 0; i < n; i++) {
-        b[i] ^= 1;
-        write_log(b, n);
+        poke(i, b[i] ^ 1);
         assert_int_equal(egress_verify(home, &rows, &e), ERR_CHECKSUM);
         if (e.pos != lines + 1 && e.pos != lines + 2)
             fail_msg("byte %zu, line %zu: %s", i, lines + 1, e.msg);
-        b[i] ^= 1;
+        poke(i, b[i]);
         lines += b[i] == '\n';
     }
     /* A line taken out, and two changed places. */
