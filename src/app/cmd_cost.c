@@ -31,7 +31,8 @@ int cmd_cost(const struct settings *s, int argc, char **argv)
         rc = ledger_report(s->home, &q, s->json, &out, &e);
     if (rc == ERR_NOT_FOUND) {
         buf_clear(&out);
-        buf_puts(&out, s->json ? "{\"groups\":[],\"total\":null}\n" : "nothing has been asked yet\n");
+        buf_puts(&out,
+                 s->json ? "{\"groups\":[],\"total\":null}\n" : "nothing has been asked yet\n");
         rc = 0;
     }
     int code = rc ? command_fail(&e) : command_print(&out);

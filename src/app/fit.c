@@ -33,8 +33,9 @@ static const struct fit_model catalogue[] = {
 };
 #define NMODELS (sizeof catalogue / sizeof catalogue[0])
 
-static void read_memory(struct fit_machine *m)
+void fit_memory(struct fit_machine *m)
 {
+    m->memory_total = m->memory_free = 0;
     FILE *f = fopen("/proc/meminfo", "r");
     char line[256];
     unsigned long long kb;
@@ -70,14 +71,42 @@ static void read_cpu(struct fit_machine *m)
         fclose(f);
 }
 
-void fit_measure(int threads, bool int8, struct fit_machine *out)
+static void look(int threads, struct fit_machine *out)
 {
     *out = (struct fit_machine){0};
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     out->threads = threads > 0 ? threads : online > 0 ? (int)online : 1;
     out->kernels = kern_get()->name;
-    read_memory(out);
+    fit_memory(out);
     read_cpu(out);
+}
+
+void fit_known(const char *home, int threads, struct fit_machine *out)
+{
+    char path[4096], cpu[128] = "";
+    int known = 0;
+    double bps = 0;
+    look(threads, out);
+    snprintf(path, sizeof path, "%s/machine", home);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%d threads, %lf bytes/s, %127[^\n]", &known, &bps, cpu) == 3 &&
+        known == out->threads && bps > 0 && strcmp(cpu, out->cpu) == 0)
+        out->read_bps = bps;
+    if (f)
+        fclose(f);
+    if (out->read_bps > 0)
+        return;
+    out->read_bps = kern_measure_read(out->threads, 200);
+    f = fopen(path, "w");
+    if (f) {
+        fprintf(f, "%d threads, %.0f bytes/s, %s\n", out->threads, out->read_bps, out->cpu);
+        fclose(f);
+    }
+}
+
+void fit_measure(int threads, bool int8, struct fit_machine *out)
+{
+    look(threads, out);
     out->read_bps = kern_measure_read(out->threads, 200);
     if (int8)
         out->int8_macs = kern_measure_int8(out->threads, 200);

@@ -31,8 +31,13 @@ struct fit_row {
     double tokens_s; /* expected decode speed: 80 % of the bandwidth over the bytes a token reads */
 };
 
-/* int8: measure that too (takes longer). */
+/* Memory alone, as it is now. */
+void fit_memory(struct fit_machine *m);
+/* All of it. int8: measure that too (takes longer). */
 void fit_measure(int threads, bool int8, struct fit_machine *out);
+/* The bandwidth of this machine as home/machine says, measured and written there where it does not
+ * know it yet: a command that answers one question need not wait for a measurement. */
+void fit_known(const char *home, int threads, struct fit_machine *out);
 size_t fit_rows(const struct fit_machine *m,
                 const struct fit_row **rows); /* largest first; static memory */
 /* The largest that fits at 5 tokens/s or more; NULL: none does. */

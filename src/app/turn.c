@@ -222,14 +222,18 @@ int turn_route(struct client *c, const struct settings *s, json_t *messages, jso
 
 void turn_line(const json_t *account, struct buf *out)
 {
-    double tps = json_number_value(json_object_get(account, "tokens_s"));
-    double first = json_number_value(json_object_get(account, "first_ms"));
-    buf_printf(out, "%s · %s · ", text_of(account, "where"), text_of(account, "why"));
+    double tps = json_number_value(json_object_get(account, "tokens_per_s"));
+    const json_t *first = json_object_get(account, "first_ms");
+    const char *provider = text_of(account, "provider"), *model = text_of(account, "model");
+    buf_printf(out, "%s/%s · %s · ", provider, model, text_of(account, "reason"));
     if (tps > 0)
         buf_printf(out, "%.1f tokens/s · ", tps);
-    buf_printf(out, "first token %.0f ms · %s", first, text_of(account, "cost"));
-    if (*text_of(account, "baseline"))
-        buf_printf(out, " (%s)", text_of(account, "baseline"));
+    if (json_is_integer(first))
+        buf_printf(out, "first token %lld ms · ", (long long)json_integer_value(first));
+    buf_puts(out, text_of(account, "cost"));
+    if (json_is_integer(json_object_get(account, "baseline_nano")))
+        buf_printf(out, " (%s at %s)", text_of(account, "baseline"),
+                   text_of(account, "baseline_model"));
 }
 
 static void removed_text(const json_t *plan, struct buf *out)

@@ -115,3 +115,13 @@ bool str_to_f64(struct str s, double *out)
     *out = v;
     return true;
 }
+
+uint64_t str_hash(struct str s, uint64_t seed)
+{
+    uint64_t h = seed;
+    for (size_t i = 0; i < s.n; i++) {
+        h = (h ^ (unsigned char)s.p[i]) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 29;
+    }
+    return h ^ h >> 32;
+}

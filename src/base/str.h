@@ -56,4 +56,8 @@ bool str_to_i64(struct str s, int64_t *out);
 /* Decimal floating point in the C locale, finite. False leaves *out alone. */
 bool str_to_f64(struct str s, double *out);
 
+/* For hash tables over names from outside. The seed should differ from run to run, so that nobody
+ * can prepare names that collide. */
+uint64_t str_hash(struct str s, uint64_t seed);
+
 #endif

@@ -36,7 +36,7 @@ struct engine_sampling {
     int32_t top_k;                                             /* 0: off */
     float repeat_penalty, frequency_penalty, presence_penalty; /* 1, 0, 0: off */
     uint64_t seed;
-    int top_logprobs; /* -1: none; 0: the chosen token's; n: and the n likeliest */
+    int top_logprobs; /* -1: none; 0: the chosen token's; n: and the n likeliest, at most 128 */
 };
 
 struct engine_logprob {
@@ -85,8 +85,9 @@ struct engine_job {
     void *ctx;
 };
 
-/* ERR_CONTEXT when the prompt does not fit (message has both counts), ERR_OVERLOAD when the queue
- * (64) is full. */
+/* A run's end frees its session for reuse; the run itself is freed by engine_release, which may
+ * come after engine_free; engine_resume and engine_cancel may not. ERR_CONTEXT when the prompt does
+ * not fit (message has both counts), ERR_OVERLOAD when the queue (64) is full. */
 int engine_submit(struct engine *en, const struct engine_job *job, struct engine_run **out,
                   struct err *e);
 void engine_resume(struct engine_run *r);  /* any thread */
@@ -99,5 +100,32 @@ struct engine_load {
     double prefill_tps, decode_tps; /* measured lately; 0: nothing yet */
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
+
+/* ---- measuring a model: what `weir eval`, `weir bench` and `weir fit` use. No engine is needed,
+ * and none may be stepping the same model at a time that is to be measured. threads as in
+ * engine_params.
+ * ---- */
+
+/* Bytes a program may still take without pushing others out. */
+uint64_t engine_memory_free(void);
+
+/* Logits after each token of the list, as one sequence from an empty cache: row(ctx, i, logits) for
+ * i = 0 .. n - 1; the row is valid during the call. A result that is not 0 ends the pass and is
+ * returned. ERR_NOMEM when n positions do not fit. */
+int engine_eval_logits(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
+                       size_t n, int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
+                       struct err *e);
+/* exp(-mean log p(tokens[i] | before)). A list longer than the model's context is read in windows
+ * of that length, each from an empty cache; a window's first token is not scored. n >= 2. */
+int engine_eval_perplexity(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
+                           size_t n, double *out, struct err *e);
+
+struct engine_speed {
+    double prefill_tps, decode_tps; /* tokens a second; 0 where none were asked for */
+};
+/* Prefill of nprefill tokens and decoding of ndecode, each behind `depth` tokens of context, F16
+ * cache. Weights and cache are warm when the clock starts. */
+int engine_bench(const struct model *m, int threads, int32_t depth, int32_t nprefill,
+                 int32_t ndecode, struct engine_speed *out, struct err *e);
 
 #endif

@@ -60,10 +60,14 @@ enum gguf_dtype {
     GGUF_DT_TQ1_0 = 34,
     GGUF_DT_TQ2_0 = 35,
     GGUF_DT_MXFP4 = 39,
+    GGUF_DT_NVFP4 = 40,
+    GGUF_DT_Q1_0 = 41,
+    GGUF_DT_Q2_0 = 42,
     GGUF_DT_MAX = 64,
 };
 
-/* Elements and bytes of one block; false for a type number we do not know. */
+/* Elements and bytes of one block (any pointer may be NULL); false for a type number we do not
+ * know. */
 bool gguf_dtype_info(uint32_t dtype, const char **name, uint32_t *block, uint32_t *bytes);
 
 struct gguf;
@@ -86,9 +90,10 @@ struct gguf_value {
     int64_t i;
     double f;
     struct str s;
-    enum gguf_type elem;      /* GGUF_ARR */
-    uint64_t count;           /* GGUF_ARR */
-    const unsigned char *raw; /* GGUF_ARR: packed elements (for strings: length-prefixed) */
+    enum gguf_type elem; /* GGUF_ARR */
+    uint64_t count;      /* GGUF_ARR */
+    const unsigned char
+        *raw; /* GGUF_ARR: packed elements (for strings: length-prefixed), s.n bytes */
 };
 
 int gguf_open(const char *path, struct gguf **out, struct err *e);

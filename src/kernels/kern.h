@@ -2,19 +2,32 @@
  * numerical contract.
  *
  * `kern_get()` gives one table of function pointers: filled with the C versions (generic/), then
- * overridden by what the processor has (x86/, arm/). Intrinsics stand nowhere else.
+ * overridden by what the processor has (x86/). Intrinsics stand nowhere else.
  *
  * THE NUMERICAL CONTRACT. Every variant of an operation gives the same bits as the C version, for
  * every n and every split of rows among threads:
- *  - products with quantised weights: activations are int8 in blocks of 32 with one float scale,
- * clamped to ±127. An output is its blocks in index order, each an exact integer dot product and
- * one fused multiply-add: acc = fma(d_w * d_x, (float)dot, acc)          (Q8_0) acc = fma(m_w, d_x
- * * (float)sum_x, acc) too    (Q4_1, after the line above, per block)
- *  - sums of floats (dot, norm): 16 lanes, element i goes to lane i % 16 by fma, then lanes are
- * added as a tree: l[i] + l[i+8], then +4, +2, +1. A tail is as if padded with zeros.
+ *
+ *  - Activations for quantised weights are int8 in blocks of 32 with one float scale:
+ *      d = amax / 127,  q = x * (127 / amax) rounded to nearest even; never -128.
+ *    A block with amax < 2^-100 counts as zeros (d = 0). A block that holds a NaN or an infinity
+ *    has d = NaN and q = 0, so every output of that column is NaN.
+ *  - A product with quantised weights is its blocks in index order, acc from 0, each an exact
+ *    integer dot product and one fused multiply-add:
+ *      Q8_0:  acc = fma(d_w * d_x, (float)dot, acc)
+ *      Q4_1:  the same, and then  acc = fma(m_w, d_x * (float)sum_x, acc)
+ *  - Sums of floats (products with float weights, scores, norms): 16 lanes from 0, element i goes
+ *    to lane i % 16 by fma, then lanes are added as a tree: l[i] + l[i+8], then +4, +2, +1. A tail
+ *    is padded with zeros to a multiple of 16.
  *  - exp and what is built on it: one polynomial, the same in every variant (kern_int.h), no libm.
- *  - attention: one block per page of 64 positions, in order, each rescaled by the running maximum.
- * No flush-to-zero, no -ffast-math.
+ *  - Attention: a block per page of 64 positions, in order; positions outside [from, to) take part
+ *    in nothing, pages without a visible one are skipped:
+ *      s[j] = sum16(q * k[j]) * scale;  m' = max(m, s[..]), NaN skipped;  p[j] = exp(s[j] - m')
+ *      c = exp(m - m');  l = fma(l, c, sum of p, position j in lane j % 16, by addition)
+ *      acc[d] = acc[d] * c, then fma(p[j], v[j][d], acc[d]) for each j in order
+ *    from m = -inf, l = 0, acc = 0; at the end out[d] = acc[d] * (1 / l).
+ *
+ * Where a result is a NaN its sign and payload are not part of the contract. No flush-to-zero, no
+ * -ffast-math.
  *
  * Aliasing: outputs overlap no input unless the line says so. Alignment: none is required of
  * weights; activations, scratch and float rows are 64-byte aligned where a buffer begins. Nothing

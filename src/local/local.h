@@ -10,6 +10,14 @@
 
 struct local;
 
+/* What a request that does not say gets. Mild: a small model stays on its subject and still does
+ * not repeat itself; penalties are off, because they bend tool calls and code. The seed is drawn.
+ */
+#define LOCAL_TEMPERATURE 0.7f
+#define LOCAL_TOP_P 0.95f
+#define LOCAL_TOP_K 40
+#define LOCAL_MIN_P 0.05f
+
 struct local_params {
     struct engine_params engine;
     bool exact;      /* model_set_exact */
@@ -17,8 +25,8 @@ struct local_params {
     struct str tmpl; /* a template instead of the file's own; empty: the file's */
 };
 
-/* Opens the file, tokenizer, template and engine. A file without a template serves raw prompts
- * only. */
+/* Opens the file, tokenizer, template and engine. A file without a template, or with one that
+ * cannot be read, serves raw prompts only. */
 int local_open(const char *path, const struct local_params *p, struct local **out, struct err *e);
 void local_free(struct local *l);
 struct gen_backend *local_backend(struct local *l);
@@ -27,7 +35,8 @@ const struct tok *local_tok(const struct local *l);
 const struct tmpl *local_tmpl(const struct local *l); /* NULL: none */
 struct engine *local_engine(struct local *l);
 
-/* The prompt as the model will see it: rendered spans to ids. What count() and start() use. */
+/* The prompt as the model will see it: rendered spans to ids. What count() and start() use. text is
+ * an initialised output, ids are appended to an empty list. */
 int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *text,
                  struct tok_ids *ids, struct err *e);
 

@@ -11,7 +11,11 @@
 #include "kern.h"
 #include "pool.h"
 
+#include <stdatomic.h>
+
 struct model;
+
+#define MODEL_MAX_POSITIONS (1 << 24) /* of one sequence; a file that declares more is refused */
 
 struct model_traits {
     const char *family; /* "llama" */
@@ -30,8 +34,10 @@ const struct gguf *model_gguf(const struct model *m);
 const struct model_traits *model_traits(const struct model *m);
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_params(const struct model *m);
+/* All weights the products use are F32: the evaluator keeps its cache in F32 too. */
+bool model_is_f32(const struct model *m);
 /* Multiply with weights unpacked to F32 instead of quantised activations (the evaluator's exact
- * path). Before the first forward. */
+ * path). Before the first model_run_new. */
 void model_set_exact(struct model *m, bool exact);
 
 /* ---- state: pages of 64 positions, reference-counted ---- */
@@ -66,6 +72,8 @@ struct model_item {
 };
 
 struct model_run; /* scratch for batches of at most max_batch items; allocated once */
+/* Bytes of such scratch, so that a caller can size its batches to the model. */
+uint64_t model_run_bytes(const struct model *m, int threads, int max_batch, int max_want);
 int model_run_new(const struct model *m, struct pool *pool, int max_batch, int max_want,
                   struct model_run **out, struct err *e);
 void model_run_free(struct model_run *r);
@@ -73,7 +81,7 @@ void model_run_free(struct model_run *r);
  * length; several items of one sequence stand together). Pages must be reserved. logits: one row of
  * vocab floats for each wanted item in order; valid until the next call. `cancel` (may be NULL) is
  * read before every layer: when set, returns ERR_CANCELLED and no sequence has advanced. */
-int model_forward(struct model_run *r, const struct model_item *items, size_t n, const bool *cancel,
-                  const float **logits, struct err *e);
+int model_forward(struct model_run *r, const struct model_item *items, size_t n,
+                  const atomic_bool *cancel, const float **logits, struct err *e);
 
 #endif

@@ -50,6 +50,9 @@ struct net_server_params {
     const char *unix_path; /* instead of host and port: a socket file, mode 0600, made anew */
     int max_connections;   /* 0: 1024 */
     size_t max_body;       /* 0: 8 MiB */
+    /* Deadlines in milliseconds; 0: 10 s for a header, 30 s without a byte of a body, 75 s idle
+     * between requests, 30 s without a byte taken by a client while an answer waits for it. */
+    int header_ms, body_ms, idle_ms, stall_ms;
     /* Origins allowed beside the server's own ("http://localhost:3000", "*"); NULL-terminated or
      * NULL. */
     const char *const *allow_origins;
@@ -67,9 +70,9 @@ int net_server_new(struct net_loop *l, const struct net_server_params *p, struct
 int net_server_port(const struct net_server *s);
 int net_server_connections(const struct net_server *s);
 /* Stop accepting; idle connections close, busy ones after their answer; done(ctx) when none is
- * left. */
+ * left. net_server_close still has to follow, inside done or later: it frees. */
 void net_server_drain(struct net_server *s, void (*done)(void *ctx), void *ctx);
-void net_server_close(struct net_server *s); /* at once */
+void net_server_close(struct net_server *s); /* at once; frees; NULL is fine */
 
 struct str net_req_method(const struct net_req *r);
 struct str
@@ -81,7 +84,9 @@ struct str net_req_body(const struct net_req *r);
 /* A query parameter, percent-decoded into memory of the request; false: absent. */
 bool net_req_param(struct net_req *r, const char *name, struct str *out);
 
-/* Call closed(ctx) once if the client goes away before the answer has ended. */
+/* Call closed(ctx) once if the client goes away before the answer has ended; the request is gone
+ * when it returns. Without it a request stays valid until its answer has ended, client or not. A
+ * client that only stops sending (half-closes) counts as gone. */
 void net_req_on_close(struct net_req *r, void (*closed)(void *ctx), void *ctx);
 
 /* ---- answer ---- */

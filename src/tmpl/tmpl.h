@@ -64,13 +64,38 @@ enum tmpl_syntax {
     TMPL_SYNTAX_HERMES, /* <tool_call>{json}</tool_call>, <think> ... </think> */
 };
 enum tmpl_syntax tmpl_syntax_of(const struct tmpl *t);
+/* NULL when out of memory. */
 struct tmpl_parser *tmpl_parser_new(enum tmpl_syntax syntax, bool tools_offered, int32_t index,
                                     struct gen_sink sink);
 void tmpl_parser_free(struct tmpl_parser *p);
+/* The prompt ended with an open <think>: what comes first is reasoning. Before the first feed. */
+void tmpl_parser_thinks(struct tmpl_parser *p);
 /* logprobs may be NULL; they go with the text they belong to. Returns the sink's verdict (the
  * strictest). */
 enum gen_verdict tmpl_parser_feed(struct tmpl_parser *p, struct str text,
                                   const struct gen_token_logprobs *lp, size_t nlp);
 enum gen_verdict tmpl_parser_end(struct tmpl_parser *p, bool *called_tools);
+
+/* Generated text that is held back because it may still turn out to be something else (a stop
+ * string, syntax, half a character), with the log-probabilities of the tokens it consists of. A
+ * token's go with the piece that has its last byte. */
+struct tmpl_hold {
+    struct buf text;
+    struct tmpl_held *tok; /* in order; first `given` have been taken */
+    size_t ntok, given, cap;
+    struct gen_token_logprobs *out;
+    size_t out_cap;
+    size_t drop; /* bytes given by the last take, removed by the next call */
+    bool failed; /* memory ran out */
+};
+void tmpl_hold_init(struct tmpl_hold *h, size_t max_text);
+void tmpl_hold_done(struct tmpl_hold *h);
+/* lp are those of the tokens that make up `text`, in order; copied. */
+void tmpl_hold_add(struct tmpl_hold *h, struct str text, const struct gen_token_logprobs *lp,
+                   size_t nlp);
+struct str tmpl_hold_text(struct tmpl_hold *h); /* what is held */
+/* Give the first n bytes (n <= held): valid until the next call. lp and nlp may be NULL. */
+struct str tmpl_hold_take(struct tmpl_hold *h, size_t n, const struct gen_token_logprobs **lp,
+                          size_t *nlp);
 
 #endif

@@ -1,0 +1,191 @@
+/* endpoints.c: paths to answers. Each row names a method, a path (a trailing '/' means "and what
+ * follows") and a function; the two dialects' paths and weir's own stand side by side. */
+#include "endpoints.h"
+
+#include "models.h"
+#include "page.h"
+#include "pipeline.h"
+#include "status.h"
+
+#include <sodium.h>
+#include <string.h>
+
+struct call {
+    struct house *h;
+    struct net_req *r;
+    bool trusted;
+    struct str rest; /* after a path that ends in '/' */
+};
+
+struct endpoint {
+    const char *method, *path;
+    void (*serve)(const struct call *c);
+    enum pipeline_face face; /* whose error bodies it has */
+    bool open;               /* no key is asked */
+};
+
+static void openai_chat(const struct call *c)
+{
+    pipeline_start(c->h, c->r, FACE_OPENAI, c->trusted);
+}
+
+static void anthropic_messages(const struct call *c)
+{
+    pipeline_start(c->h, c->r, FACE_ANTHROPIC, c->trusted);
+}
+
+static void native_chat(const struct call *c)
+{
+    pipeline_start(c->h, c->r, FACE_NATIVE, c->trusted);
+}
+
+static void native_route(const struct call *c)
+{
+    pipeline_start(c->h, c->r, FACE_ROUTE, c->trusted);
+}
+
+static void health(const struct call *c)
+{
+    net_res_send(c->r, 200, "application/json", STR("{\"status\":\"ok\"}\n"));
+}
+
+static void openai_models(const struct call *c)
+{
+    status_openai_models(c->h, c->r);
+}
+
+static void native_models(const struct call *c)
+{
+    status_models(c->h, c->r);
+}
+
+static void native_status(const struct call *c)
+{
+    status_house(c->h, c->r);
+}
+
+static void native_costs(const struct call *c)
+{
+    status_costs(c->h, c->r);
+}
+
+static void native_requests(const struct call *c)
+{
+    status_requests(c->h, c->r);
+}
+
+static void native_request(const struct call *c)
+{
+    status_request(c->h, c->r, c->rest);
+}
+
+static void native_test(const struct call *c)
+{
+    status_provider_test(c->h, c->r);
+}
+
+static const struct endpoint table[] = {
+    {"POST", "/v1/chat/completions", openai_chat, FACE_OPENAI, false},
+    {"GET", "/v1/models", openai_models, FACE_OPENAI, false},
+    {"POST", "/v1/messages", anthropic_messages, FACE_ANTHROPIC, false},
+    {"GET", "/health", health, FACE_NATIVE, true},
+    {"POST", "/weir/v1/chat", native_chat, FACE_NATIVE, false},
+    {"POST", "/weir/v1/route", native_route, FACE_NATIVE, false},
+    {"GET", "/weir/v1/models", native_models, FACE_NATIVE, false},
+    {"GET", "/weir/v1/status", native_status, FACE_NATIVE, false},
+    {"GET", "/weir/v1/costs", native_costs, FACE_NATIVE, false},
+    {"GET", "/weir/v1/requests", native_requests, FACE_NATIVE, false},
+    {"GET", "/weir/v1/requests/", native_request, FACE_NATIVE, false},
+    {"POST", "/weir/v1/providers/test", native_test, FACE_NATIVE, false},
+};
+#define NTABLE (sizeof table / sizeof table[0])
+
+/* ---- keys ---- */
+
+static bool same(struct str given, const char *key)
+{
+    size_t n = strlen(key);
+    return given.n == n && sodium_memcmp(given.p, key, n) == 0;
+}
+
+/* Where the official clients put it: Authorization: Bearer, or x-api-key. */
+static bool has_key(const struct call *c)
+{
+    const char *key = c->h->s->api_key;
+    if (c->trusted || !key || !*key)
+        return true;
+    struct str auth = net_req_header(c->r, "authorization");
+    if (str_istarts(auth, STR("Bearer ")) && same(str_trim(str_n(auth.p + 7, auth.n - 7)), key))
+        return true;
+    struct str x = net_req_header(c->r, "x-api-key");
+    return x.p && same(x, key);
+}
+
+/* ---- finding ---- */
+
+static bool matches(const struct endpoint *p, struct str path, struct str *rest)
+{
+    struct str mine = str_of(p->path);
+    if (mine.n > 1 && mine.p[mine.n - 1] == '/' && str_starts(path, mine) && path.n > mine.n) {
+        *rest = str_n(path.p + mine.n, path.n - mine.n);
+        return true;
+    }
+    return str_eq(path, mine);
+}
+
+static enum pipeline_face face_of(struct str path)
+{
+    if (str_starts(path, STR("/v1/messages")))
+        return FACE_ANTHROPIC;
+    return str_starts(path, STR("/v1/")) ? FACE_OPENAI : FACE_NATIVE;
+}
+
+static void refuse(struct net_req *r, enum pipeline_face face, int code, const char *why)
+{
+    struct err e;
+    err_set(&e, code, "%s", why);
+    pipeline_refuse(r, face, &e);
+}
+
+static void wrong_method(struct net_req *r, const struct endpoint *p)
+{
+    net_res_header(r, "Allow", str_of(p->method));
+    net_res_send(
+        r, 405, "application/json",
+        STR("{\"error\":{\"code\":\"INVAL\",\"message\":\"this path wants another method\"}}"));
+}
+
+static void serve(struct call *c)
+{
+    struct str path = net_req_path(c->r), method = net_req_method(c->r);
+    const struct endpoint *other = NULL;
+    bool get = str_is(method, "GET") || str_is(method, "HEAD");
+    for (size_t i = 0; i < NTABLE; i++) {
+        if (!matches(&table[i], path, &c->rest))
+            continue;
+        other = &table[i];
+        if (!str_is(method, table[i].method) && !(get && strcmp(table[i].method, "GET") == 0))
+            continue;
+        if (!table[i].open && !has_key(c))
+            refuse(c->r, table[i].face, ERR_AUTH, "a valid API key is needed");
+        else
+            table[i].serve(c);
+        return;
+    }
+    if (other)
+        wrong_method(c->r, other);
+    else if (!get || !page_serve(c->r))
+        refuse(c->r, face_of(path), ERR_NOT_FOUND, "there is no such path");
+}
+
+void endpoints_public(void *house, struct net_req *r)
+{
+    struct call c = {.h = house, .r = r};
+    serve(&c);
+}
+
+void endpoints_local(void *house, struct net_req *r)
+{
+    struct call c = {.h = house, .r = r, .trusted = true};
+    serve(&c);
+}

@@ -1,0 +1,84 @@
+/* flow.h: the state of one request under way, shared by the three files that move it on:
+ * pipeline.c (decode, label, decide), attempt.c (reserve, start, stream, fail over, settle),
+ * decide.c (facts). */
+#ifndef WEIR_FLOW_H
+#define WEIR_FLOW_H
+
+#include "answer.h"
+#include "bridge.h"
+#include "house.h"
+#include "ledger.h"
+#include "models.h"
+#include "pipeline.h"
+#include "privacy.h"
+#include "route.h"
+
+#define FLOW_ARENA ((size_t)96 << 20)
+
+struct flow {
+    struct house *h;
+    struct flow *next, *prev; /* the house's list */
+    struct answer answer;
+    enum pipeline_face face;
+    bool trusted,
+        gone; /* gone: the client left; nothing is written any more, all is still booked */
+
+    /* the request */
+    struct arena *arena;
+    struct gen_req *req;
+    struct str body, zone_header, preset_header, conversation, client, latency;
+    bool raw, offline;
+    char id[LEDGER_ID_MAX];
+    int64_t came_ms;
+    uint64_t came_ns;
+    struct err err; /* of the worker's step */
+    int rc;
+
+    /* labels and decision */
+    struct privacy_findings findings;
+    struct privacy_decision zone;
+    struct models_entry *local; /* counted with, held loaded; NULL: none */
+    struct gen_count count;
+    struct route_facts facts; /* in the arena, like the plan */
+    struct route_plan plan;
+    struct buf plan_json, labels_json;
+
+    /* the attempt under way */
+    size_t candidate;
+    struct models_entry *answering; /* held loaded while it answers; NULL: a provider answers */
+    struct gen_backend *backend;
+    struct gen_run *run;
+    struct bridge *bridge;
+    struct ledger_begin begin;
+    bool visible; /* the client may have seen something: no fail-over any more */
+    bool reserved;
+    struct err step_err; /* what the store's thread says of its last job */
+    int step_rc;
+
+    /* what came */
+    struct gen_usage usage;
+    bool have_usage, started; /* started: START has been passed on */
+    struct str model_answered, provider_id;
+    struct buf text; /* the answer, for the taint */
+    uint64_t start_ns, first_ns, last_ns;
+    struct gen_event held; /* DONE or ERROR, until the row is booked */
+    struct str held_text;
+    struct err held_err;
+    struct ledger_end end;
+    struct net_timer *timer; /* 10 s to the first event, then keep-alive */
+};
+
+/* decide.c: zone and plan from what is known. On the loop. Non-zero: f->err says why nobody may
+ * answer. */
+int flow_decide(struct flow *f);
+/* attempt.c: try the plan's candidates from f->candidate on. On the loop. */
+void flow_attempt(struct flow *f);
+/* The client has gone. */
+void flow_gone(struct flow *f);
+/* Stop generating (server stops). */
+void flow_cancel(struct flow *f);
+/* pipeline.c: answer the error (where nothing was booked) and free. */
+void flow_fail(struct flow *f, const struct err *err);
+void flow_free(struct flow *f);
+
+#endif

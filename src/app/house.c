@@ -1,0 +1,327 @@
+/* house.c: opening the rooms in the order they lean on each other, running the loop, and closing
+ * them again. */
+#include "house.h"
+
+#include "clock.h"
+#include "endpoints.h"
+#include "log.h"
+#include "models.h"
+#include "pipeline.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DRAIN_MS 30000
+#define MAX_LIST 64
+
+/* ---- lists from settings ---- */
+
+static void list_free(char **list)
+{
+    for (size_t i = 0; list && list[i]; i++)
+        free(list[i]);
+    free(list);
+}
+
+/* "a, b" as a NULL-terminated list. */
+static int list_split(const char *text, char ***out, struct err *e)
+{
+    char **list = calloc(MAX_LIST + 1, sizeof *list);
+    struct str rest = str_of(text ? text : ""), item;
+    size_t n = 0;
+    bool more = list != NULL;
+    while (more && n < MAX_LIST) {
+        more = str_cut(rest, ',', &item, &rest);
+        item = str_trim(item);
+        if (item.n && !(list[n++] = strndup(item.p, item.n)))
+            list = (list_free(list), NULL), more = false;
+    }
+    if (!list)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    *out = list;
+    return 0;
+}
+
+/* ---- privacy ---- */
+
+static int open_rules(struct house *h, struct err *e)
+{
+    char **words = NULL;
+    struct str list[MAX_LIST];
+    size_t n = 0;
+    int rc = list_split(settings_pair(h->s, "privacy", "words"), &words, e);
+    for (; rc == 0 && words[n]; n++)
+        list[n] = str_of(words[n]);
+    struct privacy_rules_params p = {.words = list, .nwords = n};
+    if (rc == 0)
+        rc = privacy_rules_new(&p, &h->rules, e);
+    list_free(words);
+    return rc;
+}
+
+static int open_privacy(struct house *h, struct err *e)
+{
+    const struct settings *s = h->s;
+    struct err inner;
+    int rc = 0;
+    h->privacy = privacy_settings_default();
+    for (size_t i = 0; rc == 0 && i < s->npairs; i++) {
+        const struct settings_pair *p = &s->pairs[i];
+        if (strcmp(p->section, "privacy") != 0 || strcmp(p->key, "words") == 0)
+            continue;
+        rc = privacy_settings_set(&h->privacy, str_of(p->key), str_of(p->value), &inner);
+        if (rc)
+            err_set(e, rc, "weir.conf, [privacy] %s: %s", p->key, err_msg(&inner));
+    }
+    if (rc == 0 && s->preset && strcmp(s->preset, "private") == 0)
+        h->privacy.preset = PRIVACY_PRIVATE;
+    if (rc == 0)
+        rc = open_rules(h, e);
+    return rc ? rc : privacy_taint_new(0, &h->taint, e);
+}
+
+/* ---- money ---- */
+
+static int read_prices(const struct settings *s, struct prices *p, struct err *e)
+{
+    struct err inner;
+    for (size_t i = 0; i < s->npairs; i++) {
+        const struct settings_pair *k = &s->pairs[i];
+        if (strncmp(k->section, "price.", 6) != 0)
+            continue;
+        int rc = prices_set(p, str_of(k->section + 6), str_of(k->key), str_of(k->value), &inner);
+        if (rc)
+            return err_set(e, rc, "weir.conf, [%s] %s: %s", k->section, k->key, err_msg(&inner));
+    }
+    return 0;
+}
+
+static int open_ledger(struct house *h, struct err *e)
+{
+    struct store_params sp = {.home = h->s->home};
+    struct prices *prices = NULL;
+    int64_t budget = MONEY_UNKNOWN;
+    int rc = store_open(&sp, &h->store, e);
+    if (rc == 0 && h->s->budget == h->s->budget) /* not NaN: one is set */
+        rc = money_from_usd(h->s->budget, &budget, e);
+    if (rc == 0)
+        rc = prices_new(&prices, e);
+    if (rc == 0 && (rc = read_prices(h->s, prices, e)) != 0)
+        prices_free(prices);
+    if (rc)
+        return rc;
+    struct ledger_params lp = {
+        .store = h->store, .prices = prices, .budget = budget, .baseline = h->s->baseline};
+    return ledger_open(&lp, &h->ledger, e);
+}
+
+/* ---- providers ---- */
+
+static int open_providers(struct house *h, struct err *e)
+{
+    const struct settings *s = h->s;
+    struct provider_setting *list = calloc(s->npairs + 1, sizeof *list);
+    size_t n = 0;
+    if (!list)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < s->npairs; i++)
+        if (strncmp(s->pairs[i].section, "provider.", 9) == 0)
+            list[n++] = (struct provider_setting){s->pairs[i].section + 9, s->pairs[i].key,
+                                                  s->pairs[i].value};
+    struct providers_params p = {.egress = h->egress, .settings = list, .nsettings = n};
+    int rc = providers_new(&p, &h->providers, e);
+    free(list);
+    if (rc == 0 && !s->offline)
+        providers_discover(h->providers);
+    return rc;
+}
+
+/* ---- listening ---- */
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+static int listen_local(struct house *h, struct err *e)
+{
+    char dir[4096], path[4128];
+    snprintf(dir, sizeof dir, "%s/run", h->s->home);
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return err_set(e, ERR_IO, "cannot create %s: %s", dir, strerror(errno));
+    snprintf(path, sizeof path, "%s/weir.sock", dir);
+    struct net_server_params p = {
+        .unix_path = path, .request = endpoints_local, .ctx = h, .max_body = (size_t)64 << 20};
+    return net_server_new(h->loop, &p, &h->local, e);
+}
+
+static int listen_tcp(struct house *h, struct err *e)
+{
+    const struct settings *s = h->s;
+    const char *host = strcmp(s->host, "localhost") == 0 ? "127.0.0.1" : s->host;
+    if (!is_loopback(host) && (!s->api_key || !*s->api_key))
+        return err_set(e, ERR_POLICY,
+                       "listening on %s lets other machines in: set an API key first (api-key in "
+                       "weir.conf, or WEIR_API_KEY)",
+                       host);
+    int rc = list_split(s->allow_origin, &h->origins, e);
+    if (rc == 0)
+        rc = list_split(s->allow_host, &h->hosts, e);
+    if (rc)
+        return rc;
+    struct net_server_params p = {.host = host,
+                                  .port = (int)s->port,
+                                  .max_connections = (int)s->connections,
+                                  .allow_origins = (const char *const *)h->origins,
+                                  .allow_hosts = (const char *const *)h->hosts,
+                                  .request = endpoints_public,
+                                  .ctx = h};
+    rc = net_server_new(h->loop, &p, &h->tcp, e);
+    if (rc == 0)
+        snprintf(h->address, sizeof h->address,
+                 strchr(host, ':') ? "http://[%s]:%d/" : "http://%s:%d/", host,
+                 net_server_port(h->tcp));
+    return rc;
+}
+
+/* ---- open and close ---- */
+
+static int take_home(struct house *h, struct err *e)
+{
+    struct store_owner owner;
+    struct err inner = {0};
+    int rc = store_home_lock(h->s->home, &h->lock, &owner, &inner);
+    if (rc == ERR_BUSY)
+        return err_set(e, ERR_BUSY, "%s is owned by another weir (process %ld%s%s)", h->s->home,
+                       owner.pid, owner.address[0] ? ", " : "", owner.address);
+    if (rc && e)
+        *e = inner;
+    return rc;
+}
+
+static int open_rooms(struct house *h, bool serve, struct err *e)
+{
+    int rc = take_home(h, e);
+    if (rc == 0)
+        rc = open_ledger(h, e);
+    if (rc == 0)
+        rc = net_loop_new(&h->loop, e);
+    struct egress_params ep = {.loop = h->loop, .home = h->s->home, .offline = h->s->offline};
+    if (rc == 0)
+        rc = egress_new(&ep, &h->egress, e);
+    if (rc == 0)
+        rc = open_privacy(h, e);
+    if (rc == 0)
+        rc = open_providers(h, e);
+    if (rc == 0)
+        rc = models_new(h, &h->models, e);
+    if (rc == 0)
+        rc = listen_local(h, e);
+    if (rc == 0 && serve)
+        rc = listen_tcp(h, e);
+    if (rc == 0)
+        rc = store_home_publish(h->lock, h->address[0] ? h->address : "unix", e);
+    return rc;
+}
+
+int house_new(const struct settings *s, bool serve, struct house **out, struct err *e)
+{
+    struct house *h = calloc(1, sizeof *h);
+    if (!h)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    h->s = s;
+    int rc = open_rooms(h, serve, e);
+    if (rc) {
+        house_free(h);
+        return rc;
+    }
+    fit_known(s->home, (int)s->threads, &h->machine);
+    *out = h;
+    return 0;
+}
+
+void house_free(struct house *h)
+{
+    if (!h)
+        return;
+    if (h->local)
+        net_server_close(h->local);
+    if (h->tcp)
+        net_server_close(h->tcp);
+    models_free(h->models);
+    providers_free(h->providers);
+    egress_free(h->egress);
+    net_loop_free(h->loop);
+    privacy_rules_free(h->rules);
+    privacy_taint_free(h->taint);
+    ledger_close(h->ledger);
+    store_close(h->store);
+    store_home_unlock(h->lock);
+    list_free(h->origins);
+    list_free(h->hosts);
+    free(h);
+}
+
+void house_run(struct house *h)
+{
+    net_loop_run(h->loop);
+}
+
+/* ---- stopping ---- */
+
+static void try_end(struct house *h)
+{
+    if (h->nflows == 0 && (!h->tcp || net_server_connections(h->tcp) == 0) &&
+        net_server_connections(h->local) == 0) {
+        net_timer_free(h->deadline);
+        h->deadline = NULL;
+        net_loop_stop(h->loop);
+    }
+}
+
+static void drained(void *ctx)
+{
+    try_end(ctx);
+}
+
+static void end_streams(void *ctx)
+{
+    struct house *h = ctx;
+    pipeline_cancel_all(h);
+    /* Cancelled streams end with an in-band error; what is still there two seconds later is cut. */
+    net_timer_free(h->deadline);
+    h->deadline = NULL;
+    net_loop_stop(h->loop);
+}
+
+static void cancel_streams(void *ctx)
+{
+    struct house *h = ctx;
+    pipeline_cancel_all(h);
+    net_timer_free(h->deadline);
+    h->deadline = NULL;
+    net_timer_new(h->loop, 2000, 0, end_streams, h, &h->deadline);
+}
+
+static void stop_here(void *ctx)
+{
+    struct house *h = ctx;
+    if (h->stopping) {
+        cancel_streams(h);
+        return;
+    }
+    h->stopping = true;
+    net_timer_new(h->loop, DRAIN_MS, 0, cancel_streams, h, &h->deadline);
+    if (h->tcp)
+        net_server_drain(h->tcp, drained, h);
+    net_server_drain(h->local, drained, h);
+}
+
+void house_stop(struct house *h)
+{
+    net_post(h->loop, stop_here, h);
+}

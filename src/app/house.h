@@ -1,0 +1,55 @@
+/* house.h: everything one process holds while it owns $WEIR_HOME, and the loop's thread that runs
+ * it. */
+#ifndef WEIR_HOUSE_H
+#define WEIR_HOUSE_H
+
+#include "egress.h"
+#include "fit.h"
+#include "ledger.h"
+#include "net.h"
+#include "privacy.h"
+#include "provider.h"
+#include "settings.h"
+#include "store.h"
+
+struct models;
+struct flow;
+
+struct house {
+    const struct settings *s;
+    struct store_lock *lock;
+    struct store *store;
+    struct ledger *ledger;
+    struct net_loop *loop;
+    struct egress *egress;
+    struct providers *providers;
+    struct models *models;
+    struct fit_machine
+        machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
+
+    struct privacy_rules *rules;
+    struct privacy_settings privacy;
+    struct privacy_taint *taint;
+
+    struct net_server *tcp, *local; /* tcp: NULL unless serving; local: the Unix socket */
+    char address[512];              /* "http://127.0.0.1:9347/"; empty: not serving */
+    char **origins, **hosts;        /* NULL-terminated */
+
+    struct flow *flows;
+    int nflows;
+    bool stopping;
+    struct net_timer *deadline;
+};
+
+/* Take the home (ERR_BUSY: another process owns it) and open all rooms. serve: listen on the TCP
+ * port too. The settings must outlive it. */
+int house_new(const struct settings *s, bool serve, struct house **out, struct err *e);
+/* Run the loop on this thread until house_stop. */
+void house_run(struct house *h);
+/* Any thread: stop accepting, drain for at most 30 s, then end the loop. A second call ends open
+ * streams now. */
+void house_stop(struct house *h);
+void house_free(
+    struct house *h); /* after house_run has returned, or was never called; NULL is fine */
+
+#endif

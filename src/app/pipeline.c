@@ -1,0 +1,268 @@
+/* pipeline.c: a request from its bytes to its decision: decode and detect on a worker, load the
+ * local model and count, decide on the loop; then attempt.c carries the plan out. */
+#include "flow.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <stdlib.h>
+
+/* ---- life ---- */
+
+static void flow_link(struct flow *f)
+{
+    f->next = f->h->flows;
+    if (f->next)
+        f->next->prev = f;
+    f->h->flows = f;
+    f->h->nflows++;
+}
+
+static void flow_unlink(struct flow *f)
+{
+    if (f->prev)
+        f->prev->next = f->next;
+    else
+        f->h->flows = f->next;
+    if (f->next)
+        f->next->prev = f->prev;
+    f->h->nflows--;
+}
+
+void flow_free(struct flow *f)
+{
+    flow_unlink(f);
+    net_timer_free(f->timer);
+    if (f->count.kept && f->count.kept_free)
+        f->count.kept_free(f->count.kept);
+    if (f->local)
+        models_drop(f->h->models, f->local);
+    answer_done(&f->answer);
+    privacy_findings_done(&f->findings);
+    buf_done(&f->plan_json);
+    buf_done(&f->labels_json);
+    buf_done(&f->text);
+    arena_free(f->arena);
+    free(f);
+}
+
+void flow_fail(struct flow *f, const struct err *err)
+{
+    if (f->answer.http)
+        answer_error(&f->answer, err);
+    flow_free(f);
+}
+
+static void on_closed(void *ctx)
+{
+    flow_gone(ctx);
+}
+
+/* ---- the plan alone ---- */
+
+static void answer_plan(struct flow *f)
+{
+    if (f->answer.http) {
+        net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
+        net_res_send(f->answer.http, 200, "application/json", buf_str(&f->plan_json));
+        f->answer.http = NULL;
+    }
+    flow_free(f);
+}
+
+/* ---- decided ---- */
+
+/* A refusal is a request too: it is booked, with why, and costs nothing. */
+static void book_refusal(struct flow *f)
+{
+    struct err e;
+    struct ledger_begin b = {.id = f->id,
+                             .time_ms = f->came_ms,
+                             .kind = f->req->kind,
+                             .dialect = f->req->dialect,
+                             .stream = f->req->stream,
+                             .model_asked = f->req->model,
+                             .provider = STR("none"),
+                             .zone = GEN_DEVICE,
+                             .req_zone = f->req->zone,
+                             .reason = str_of(err_msg(&f->err)),
+                             .labels = buf_str(&f->labels_json),
+                             .plan = buf_str(&f->plan_json),
+                             .conversation = f->conversation};
+    struct ledger_end end = {.code = f->err.code,
+                             .message = str_of(err_msg(&f->err)),
+                             .provider_cost = 0,
+                             .queue_ms = -1,
+                             .first_ms = -1,
+                             .total_ms = (int64_t)((clock_mono_ns() - f->came_ns) / 1000000)};
+    if (ledger_settle(f->h->ledger, &b, &end, NULL, NULL, &e) != 0)
+        log_error("a refused request is not booked: %s", err_msg(&e));
+}
+
+static void decided(struct flow *f)
+{
+    if (f->answer.http && f->plan.header)
+        net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
+    if (f->answer.http)
+        net_res_header(f->answer.http, "x-weir-id", str_of(f->id));
+    answer_native(&f->answer, "route", buf_str(&f->plan_json));
+    flow_attempt(f);
+}
+
+static void decide(struct flow *f)
+{
+    if (f->gone) {
+        flow_free(f);
+        return;
+    }
+    int rc = flow_decide(f);
+    if (f->face == FACE_ROUTE && f->plan.sentence) {
+        answer_plan(f);
+        return;
+    }
+    if (rc) {
+        book_refusal(f);
+        if (f->answer.http && f->plan.header)
+            net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
+        flow_fail(f, &f->err);
+        return;
+    }
+    decided(f);
+}
+
+/* ---- counting ---- */
+
+static void count_work(void *ctx)
+{
+    struct flow *f = ctx;
+    struct err e;
+    struct gen_backend *b = local_backend(f->local->local);
+    /* A model that cannot take the request counts nothing; the plan says why it is not a candidate.
+     */
+    if (b->ops->count(b, f->req, str_of(f->local->name), &f->count, &e) != 0)
+        f->count = (struct gen_count){.tokens = -1};
+}
+
+static void counted(void *ctx)
+{
+    decide(ctx);
+}
+
+static void local_ready(void *ctx, int rc)
+{
+    struct flow *f = ctx;
+    if (rc)
+        f->local = NULL; /* not held; the plan will say why it is out */
+    if (!f->local || f->gone || net_work(f->h->loop, count_work, counted, f) != 0)
+        decide(f);
+}
+
+/* Whose tokenizer counts: the local model that is asked for, or the one `auto` would take. */
+static struct models_entry *counter(struct flow *f)
+{
+    struct err e;
+    struct str want = f->req->model;
+    if (want.n == 0 || str_is(want, "auto"))
+        return models_preferred(f->h->models);
+    return models_find(f->h->models, want, f->trusted, &e);
+}
+
+static void decoded(void *ctx)
+{
+    struct flow *f = ctx;
+    f->count.tokens = -1;
+    if (f->rc == 0 && !f->gone)
+        f->rc = answer_init(&f->answer, f->answer.http, f->face, f->req, f->id, &f->err);
+    if (f->rc) {
+        flow_fail(f, &f->err);
+        return;
+    }
+    f->local = counter(f);
+    if (f->local)
+        models_hold(f->h->models, f->local, local_ready, f);
+    else
+        decide(f);
+}
+
+/* ---- decoding, on a worker ---- */
+
+/* x-weir-raw: the one message's text is a bare prompt. */
+static int make_raw(struct flow *f)
+{
+    struct gen_req *r = f->req;
+    if (r->nmsgs < 1 || r->msgs[r->nmsgs - 1].nparts > 1)
+        return err_set(&f->err, ERR_INVAL, "x-weir-raw wants one message with one text");
+    const struct gen_msg *m = &r->msgs[r->nmsgs - 1];
+    r->kind = GEN_RAW;
+    r->prompt = m->nparts ? m->parts[0].text : STR_NONE;
+    r->nmsgs = 0;
+    return 0;
+}
+
+static void decode_work(void *ctx)
+{
+    struct flow *f = ctx;
+    enum gen_dialect d = f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
+    f->rc = wire_request_decode(d, f->body, f->arena, &f->req, &f->err);
+    if (f->rc == 0 && f->raw)
+        f->rc = make_raw(f);
+    if (f->rc == 0)
+        f->rc = privacy_detect(f->h->rules, f->req, &f->findings, &f->err);
+}
+
+static struct str header(struct flow *f, struct net_req *r, const char *name)
+{
+    struct str v = net_req_header(r, name);
+    return v.p ? arena_str(f->arena, v) : STR_NONE;
+}
+
+static int take_request(struct flow *f, struct net_req *r)
+{
+    f->body = arena_str(f->arena, net_req_body(r));
+    f->zone_header = header(f, r, "x-weir-zone");
+    f->preset_header = header(f, r, "x-weir-preset");
+    f->conversation = header(f, r, "x-weir-conversation");
+    f->client = header(f, r, "x-weir-client");
+    f->latency = header(f, r, "x-weir-latency");
+    f->raw = net_req_header(r, "x-weir-raw").n != 0;
+    f->offline = net_req_header(r, "x-weir-offline").n != 0;
+    if (!f->body.p)
+        return err_set(&f->err, ERR_NOMEM, "no memory for the request");
+    return ledger_id(f->id, &f->err);
+}
+
+void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face, bool trusted)
+{
+    struct err e = {0};
+    struct flow *f = calloc(1, sizeof *f);
+    struct arena *a = arena_new(FLOW_ARENA);
+    if (!f || !a || h->stopping) {
+        err_set(&e, ERR_OVERLOAD, h->stopping ? "the server is stopping" : "out of memory");
+        pipeline_refuse(r, face, &e);
+        arena_free(a);
+        free(f);
+        return;
+    }
+    f->h = h;
+    f->arena = a;
+    f->face = face;
+    f->trusted = trusted;
+    f->answer.http = r;
+    f->answer.face = face;
+    f->came_ms = clock_wall_ms();
+    f->came_ns = clock_mono_ns();
+    f->plan_json = f->labels_json = BUF_INIT((size_t)4 << 20);
+    flow_link(f);
+    net_req_on_close(r, on_closed, f);
+    int rc = take_request(f, r);
+    if (rc == 0)
+        rc = net_work(h->loop, decode_work, decoded, f);
+    if (rc)
+        flow_fail(f, &f->err);
+}
+
+void pipeline_cancel_all(struct house *h)
+{
+    for (struct flow *f = h->flows; f; f = f->next)
+        flow_cancel(f);
+}

@@ -1,0 +1,134 @@
+/* engine_int.h: what the files of engine/ share. All of it but the marked fields belongs to the
+ * engine's thread. */
+#ifndef WEIR_ENGINE_INT_H
+#define WEIR_ENGINE_INT_H
+
+#include "engine.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define ENGINE_QUEUE 64         /* jobs that may wait to be started */
+#define ENGINE_CACHED 32        /* finished sessions kept beside those that run */
+#define ENGINE_TOP_MAX 128      /* likeliest tokens that may be asked for */
+#define ENGINE_REPEAT_WINDOW 64 /* tokens the repeat penalty looks back, as llama.cpp's default */
+#define ENGINE_BATCH_MIN 32
+#define ENGINE_BATCH_MAX 512
+#define ENGINE_STEP_NS 100000000 /* what one step should take */
+
+/* ---- sampler.c ---- */
+struct candidate {
+    float logit;
+    int32_t id;
+};
+
+struct sampler {
+    int32_t vocab;
+    struct candidate *cand, *aside; /* vocab of them */
+    float *weights;                 /* vocab and a block's padding */
+    int32_t *counts;                /* vocab, all zero between calls */
+    struct engine_logprob top[ENGINE_TOP_MAX];
+};
+
+/* What the penalties look at and which draw this is. */
+struct sampler_past {
+    const int32_t *tokens; /* prompt and what was generated */
+    size_t n, nprompt;
+};
+
+int sampler_init(struct sampler *s, int32_t vocab, struct err *e);
+void sampler_done(struct sampler *s);
+int sampler_check(const struct engine_sampling *p, struct err *e);
+/* The next token; -1 when no logit is a number. */
+int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
+                     const struct sampler_past *past);
+/* Log-probabilities of the raw distribution: the chosen token's and the n likeliest, in s->top. */
+void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
+                      struct engine_token *out);
+
+/* ---- session.c ---- */
+struct session {
+    struct model_seq *seq;
+    int32_t *tokens; /* what seq holds, model_seq_len of them; a running one's belong to its run */
+    bool busy;
+    uint64_t used; /* when it was last used, by the engine's count */
+};
+
+/* A session whose sequence holds the first *reused tokens of the prompt, at most n - 1, marked
+ * busy. ERR_NOMEM: memory (pages are not reserved here). */
+int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
+                 int32_t *reused, struct err *e);
+/* Pages for `positions`, taking those of idle sessions where none are free. */
+bool session_reserve(struct engine *en, struct session *s, int32_t positions);
+/* Keep it for later jobs; takes the tokens. */
+void session_retire(struct engine *en, struct session *s, int32_t *tokens);
+void session_drop(struct engine *en, struct session *s);
+void session_drop_all(struct engine *en);
+
+/* ---- scheduler.c ---- */
+enum run_state { RUN_WAITING, RUN_ACTIVE };
+
+struct engine_run {
+    struct engine *en;
+    atomic_int refs;                /* any thread: the engine's and the caller's */
+    atomic_bool cancelled, resumed; /* any thread */
+    struct engine_job job;          /* tokens and end_ids point to the copies below */
+    int32_t *tokens;                /* prompt and generated */
+    int32_t *end_ids;
+    size_t n;
+    enum run_state state;
+    bool paused, started;
+    struct session *session;
+    struct engine_stats stats;
+    uint64_t submitted_ns, started_ns, first_ns;
+    size_t slice; /* tokens in the batch being built */
+    struct engine_run *next;
+};
+
+/* Start what can be started, in the order of arrival. */
+void scheduler_admit(struct engine *en);
+/* One batch. False when no run can go on. */
+bool scheduler_step(struct engine *en);
+/* Take the run out, tell its owner, let it go. */
+void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
+                   const struct err *err);
+
+/* ---- engine.c ---- */
+struct engine {
+    struct model *m;
+    struct pool *pool;
+    struct model_kv *kv;
+    struct model_run *fwd;
+    struct sampler sampler;
+    int32_t ctx;
+    int parallel, max_batch;
+    bool kv_f32;
+
+    struct session *sessions;
+    int nsessions, max_sessions;
+    uint64_t uses;
+
+    struct engine_run *runs; /* the oldest first */
+    int active;
+    struct model_item *items; /* max_batch */
+    size_t rotate;            /* whose turn the rest of a prefill budget is */
+    double prefill_tps, decode_tps;
+
+    atomic_bool interrupt; /* any thread sets it: the pass stops before the next layer */
+
+    pthread_t thread;
+    bool threaded;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct engine_run *inbox, **inbox_end; /* locked */
+    int queued;                            /* locked: submitted and not yet started */
+    bool poked, quit;                      /* locked */
+    struct engine_load load;               /* locked */
+};
+
+void engine_run_unref(struct engine_run *r);
+/* A run left the queue, by being started or by its end. */
+void engine_note_started(struct engine *en, struct engine_run *r);
+void engine_note_load(struct engine *en);
+
+#endif

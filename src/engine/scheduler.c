@@ -1,0 +1,325 @@
+/* scheduler.c: who runs in the next step, and with how many tokens.
+ *
+ * One step is one batch over all runs that can go on: a run that decodes gives one token, the rest
+ * of a budget of about 100 ms is filled with slices of prompts, in equal parts. Pages are had in
+ * the order of arrival: a run that finds none takes them from the youngest, which is rebuilt later
+ * from its tokens (to the same bits), so the oldest always goes on and there is no deadlock. Called
+ * by the engine's thread only. */
+#include "engine_int.h"
+
+#include "clock.h"
+
+#include <stdlib.h>
+
+static size_t remaining(const struct engine_run *r)
+{
+    return r->n - (size_t)model_seq_len(r->session->seq);
+}
+
+/* ---- ending ---- */
+
+static void unlink_run(struct engine *en, struct engine_run *r)
+{
+    struct engine_run **at = &en->runs;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+}
+
+static void fill_times(struct engine_run *r)
+{
+    uint64_t now = clock_mono_ns();
+    struct engine_stats *s = &r->stats;
+    s->queued_ns = (r->started ? r->started_ns : now) - r->submitted_ns;
+    if (r->started)
+        s->prefill_ns = (r->first_ns ? r->first_ns : now) - r->started_ns;
+    if (r->first_ns)
+        s->decode_ns = now - r->first_ns;
+}
+
+void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
+                   const struct err *err)
+{
+    unlink_run(en, r);
+    fill_times(r);
+    if (!r->started)
+        engine_note_started(en, r);
+    if (r->session) {
+        session_retire(en, r->session, r->tokens);
+        r->tokens = NULL;
+        r->session = NULL;
+        en->active--;
+    }
+    engine_note_load(en);
+    r->job.on_end(r->job.ctx, end, &r->stats, end == ENGINE_END_ERROR ? err : NULL);
+    engine_run_unref(r);
+}
+
+/* ---- starting ---- */
+
+/* Back to waiting; its pages go. */
+static void preempt(struct engine *en, struct engine_run *r)
+{
+    session_drop(en, r->session);
+    r->session = NULL;
+    r->state = RUN_WAITING;
+    en->active--;
+}
+
+static struct engine_run *youngest_active(struct engine *en)
+{
+    struct engine_run *young = NULL;
+    for (struct engine_run *r = en->runs; r; r = r->next)
+        if (r->state == RUN_ACTIVE)
+            young = r;
+    return young;
+}
+
+static bool any_can_go_on(const struct engine *en)
+{
+    for (const struct engine_run *r = en->runs; r; r = r->next)
+        if (r->state == RUN_ACTIVE && !r->paused)
+            return true;
+    return false;
+}
+
+/* Session and pages for all of the run's tokens, or nothing. */
+static int start(struct engine *en, struct engine_run *r, struct err *e)
+{
+    int32_t reused;
+    int rc = session_sync(en, r->tokens, r->n, &r->session, &reused, e);
+    if (rc)
+        return rc;
+    r->session->tokens = r->tokens;
+    if (!session_reserve(en, r->session, (int32_t)r->n)) {
+        session_drop(en, r->session);
+        r->session = NULL;
+        return ERR_BUSY;
+    }
+    r->state = RUN_ACTIVE;
+    en->active++;
+    if (!r->started) {
+        r->started = true;
+        r->started_ns = clock_mono_ns();
+        r->stats.reused = reused;
+        engine_note_started(en, r);
+    }
+    return 0;
+}
+
+/* A run that finds no pages waits while others go on. When none can (all are paused), the youngest
+ * gives its pages up. */
+static bool start_or_wait(struct engine *en, struct engine_run *r)
+{
+    for (;;) {
+        struct err e = {0};
+        int rc = start(en, r, &e);
+        if (rc == 0)
+            return true;
+        if (rc != ERR_BUSY) {
+            scheduler_end(en, r, ENGINE_END_ERROR, &e);
+            return true;
+        }
+        struct engine_run *young = youngest_active(en);
+        if (!young || any_can_go_on(en))
+            return false;
+        preempt(en, young);
+    }
+}
+
+void scheduler_admit(struct engine *en)
+{
+    for (struct engine_run *r = en->runs, *next; r; r = next) {
+        next = r->next;
+        if (r->state != RUN_WAITING || r->paused)
+            continue;
+        if (en->active >= en->parallel || !start_or_wait(en, r))
+            return;
+    }
+}
+
+/* ---- the batch ---- */
+
+/* Pages for the next position of a run that decodes; false: it was the youngest and has to wait. */
+static bool reserve_next(struct engine *en, struct engine_run *r)
+{
+    while (!session_reserve(en, r->session, (int32_t)r->n)) {
+        struct engine_run *young = youngest_active(en);
+        preempt(en, young);
+        if (young == r)
+            return false;
+    }
+    return true;
+}
+
+static size_t budget(const struct engine *en)
+{
+    double rate = en->prefill_tps > 0 ? en->prefill_tps : 1280;
+    double n = rate * (ENGINE_STEP_NS / 1e9);
+    size_t most = (size_t)en->max_batch, least = ENGINE_BATCH_MIN;
+    if (n >= (double)most)
+        return most;
+    size_t b = n < (double)least ? least : (size_t)n;
+    return b < most ? b : most;
+}
+
+static bool in_step(const struct engine_run *r)
+{
+    return r->state == RUN_ACTIVE && !r->paused;
+}
+
+/* Those that decode, the oldest first: one token each. */
+static size_t give_decoding(struct engine *en, size_t *prefilling)
+{
+    size_t n = 0;
+    *prefilling = 0;
+    for (struct engine_run *r = en->runs; r; r = r->next) {
+        r->slice = 0;
+        if (!in_step(r))
+            continue;
+        if (remaining(r) > 1)
+            (*prefilling)++;
+        else if (reserve_next(en, r))
+            n += r->slice = 1;
+    }
+    return n;
+}
+
+static size_t top_up(struct engine_run *r, size_t most)
+{
+    size_t left = remaining(r) - r->slice;
+    size_t more = left < most ? left : most;
+    r->slice += more;
+    return more;
+}
+
+/* Slices of prompts: equal parts of `room`, and what is left over to one after another, beginning
+ * with another one at each step. */
+static void give_prefilling(struct engine *en, size_t room, size_t runs)
+{
+    size_t part = room / runs, index = 0, first = en->rotate++ % runs;
+    for (struct engine_run *r = en->runs; r; r = r->next)
+        if (in_step(r) && remaining(r) > 1)
+            room -= top_up(r, part);
+    for (int turn = 0; turn < 2; turn++, index = 0)
+        for (struct engine_run *r = en->runs; r; r = r->next)
+            if (in_step(r) && remaining(r) > 1 && (index++ >= first) == (turn == 0))
+                room -= top_up(r, room);
+}
+
+static size_t fill_items(struct engine *en)
+{
+    size_t n = 0;
+    for (struct engine_run *r = en->runs; r; r = r->next) {
+        if (!in_step(r))
+            continue;
+        size_t at = (size_t)model_seq_len(r->session->seq);
+        for (size_t i = 0; i < r->slice; i++, at++)
+            en->items[n++] = (struct model_item){
+                .seq = r->session->seq, .token = r->tokens[at], .want = at + 1 == r->n};
+    }
+    return n;
+}
+
+/* ---- after the batch ---- */
+
+static bool ends_generation(const struct engine_run *r, int32_t id)
+{
+    for (size_t i = 0; i < r->job.nend_ids; i++)
+        if (r->end_ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Append the token, tell the owner, and see whether that was the end. */
+static void deliver(struct engine *en, struct engine_run *r, const struct engine_token *t)
+{
+    r->tokens[r->n++] = t->id;
+    r->stats.generated++;
+    if (!r->first_ns)
+        r->first_ns = clock_mono_ns();
+    atomic_store(&r->resumed, false);
+    enum engine_verdict v = r->job.on_token(r->job.ctx, t);
+    if (ends_generation(r, t->id))
+        scheduler_end(en, r, ENGINE_END_TOKEN, NULL);
+    else if (v == ENGINE_STOP)
+        scheduler_end(en, r, ENGINE_END_STOP, NULL);
+    else if (r->job.max_tokens > 0 && r->stats.generated >= r->job.max_tokens)
+        scheduler_end(en, r, ENGINE_END_LENGTH, NULL);
+    else if (r->n > (size_t)en->ctx)
+        scheduler_end(en, r, ENGINE_END_CONTEXT, NULL);
+    else
+        r->paused = v == ENGINE_PAUSE;
+}
+
+static void sample(struct engine *en, struct engine_run *r, const float *logits)
+{
+    const struct engine_sampling *p = &r->job.sampling;
+    struct sampler_past past = {r->tokens, r->n, r->job.ntokens};
+    struct engine_token t = {.id = sampler_pick(&en->sampler, logits, p, &past)};
+    if (t.id < 0) {
+        struct err e;
+        err_set(&e, ERR_FORMAT, "the model's output at position %zu is not a number", r->n - 1);
+        scheduler_end(en, r, ENGINE_END_ERROR, &e);
+        return;
+    }
+    t.chosen.id = t.id;
+    if (p->top_logprobs >= 0)
+        sampler_logprobs(&en->sampler, logits, t.id, p->top_logprobs, &t);
+    deliver(en, r, &t);
+}
+
+static double blend(double old, double now)
+{
+    return old > 0 ? 0.75 * old + 0.25 * now : now;
+}
+
+static void note_speed(struct engine *en, size_t decoding, size_t prefilled, uint64_t ns)
+{
+    double s = (double)ns / 1e9;
+    if (s <= 0)
+        return;
+    if (prefilled == 0)
+        en->decode_tps = blend(en->decode_tps, (double)decoding / s);
+    else if (prefilled >= 16 && prefilled >= 4 * decoding)
+        en->prefill_tps = blend(en->prefill_tps, (double)(prefilled + decoding) / s);
+}
+
+static void end_batch(struct engine *en, const struct err *e)
+{
+    for (struct engine_run *r = en->runs, *next; r; r = next) {
+        next = r->next;
+        if (in_step(r) && r->slice > 0)
+            scheduler_end(en, r, ENGINE_END_ERROR, e);
+    }
+}
+
+bool scheduler_step(struct engine *en)
+{
+    size_t prefilling, decoding = give_decoding(en, &prefilling), most = budget(en);
+    if (prefilling > 0)
+        give_prefilling(en, most > decoding ? most - decoding : 0, prefilling);
+    size_t n = fill_items(en);
+    if (n == 0)
+        return false;
+    const float *logits;
+    struct err e = {0};
+    uint64_t start_ns = clock_mono_ns();
+    int rc = model_forward(en->fwd, en->items, n, &en->interrupt, &logits, &e);
+    if (rc == ERR_CANCELLED)
+        return true;
+    if (rc) {
+        end_batch(en, &e);
+        return true;
+    }
+    note_speed(en, decoding, n - decoding, clock_mono_ns() - start_ns);
+    for (struct engine_run *r = en->runs, *next; r; r = next) {
+        next = r->next;
+        if (!in_step(r) || r->slice == 0 || remaining(r) > 0)
+            continue;
+        sample(en, r, logits);
+        logits += model_traits(en->m)->vocab;
+    }
+    engine_note_load(en);
+    return true;
+}

@@ -1,0 +1,155 @@
+/* session.c: which session a job continues: reuse, extend or rebuild.
+ *
+ * Every session, running or finished, is a prefix another job may begin with. A finished one that
+ * the prompt continues is taken over; one that has more of its own than it shares is kept and its
+ * common pages are shared by reference; a running one is only ever shared. Cached and computed
+ * positions have the same bits, so the choice changes nothing but time. The least recently used
+ * finished session goes when pages or places are wanted. */
+#include "engine_int.h"
+
+#include <stdlib.h>
+
+/* Sharing fewer positions than this is not worth a page's copy. */
+#define SHARE_MIN 16
+
+static int32_t common_prefix(const struct session *s, const int32_t *tokens, size_t n)
+{
+    int32_t len = model_seq_len(s->seq), i = 0;
+    if ((size_t)len > n)
+        len = (int32_t)n;
+    while (i < len && s->tokens[i] == tokens[i])
+        i++;
+    return i;
+}
+
+/* The session with the longest common prefix, a finished one first; NULL: none has any. */
+static struct session *longest(struct engine *en, const int32_t *tokens, size_t n, int32_t *length)
+{
+    struct session *best = NULL;
+    *length = 0;
+    for (int i = 0; i < en->max_sessions; i++) {
+        struct session *s = &en->sessions[i];
+        if (!s->seq)
+            continue;
+        int32_t l = common_prefix(s, tokens, n);
+        bool better = l > *length || (best && l == *length && best->busy && !s->busy);
+        if (l > 0 && better) {
+            best = s;
+            *length = l;
+        }
+    }
+    return best;
+}
+
+static struct session *oldest_idle(struct engine *en, const struct session *except)
+{
+    struct session *old = NULL;
+    for (int i = 0; i < en->max_sessions; i++) {
+        struct session *s = &en->sessions[i];
+        if (s->seq && !s->busy && s != except && (!old || s->used < old->used))
+            old = s;
+    }
+    return old;
+}
+
+/* A free place, if need be that of the least recently used finished session. */
+static struct session *new_session(struct engine *en, const struct session *except, struct err *e)
+{
+    struct session *s = NULL;
+    for (int i = 0; i < en->max_sessions && !s; i++)
+        if (!en->sessions[i].seq)
+            s = &en->sessions[i];
+    if (!s) {
+        s = oldest_idle(en, except);
+        session_drop(en, s); /* there are more places than running sessions, plus one */
+    }
+    int rc = model_seq_new(en->kv, en->ctx, &s->seq, e);
+    if (rc)
+        return NULL;
+    s->tokens = NULL;
+    s->busy = true;
+    return s;
+}
+
+/* A new session that shares `length` positions of `from`; fewer (none) when pages are short. */
+static struct session *branch(struct engine *en, const struct session *from, int32_t *length,
+                              struct err *e)
+{
+    struct session *s = new_session(en, from, e);
+    if (!s)
+        return NULL;
+    while (model_seq_share(s->seq, from->seq, *length, NULL) != 0) {
+        struct session *old = oldest_idle(en, from);
+        if (!old) {
+            *length = 0;
+            break;
+        }
+        session_drop(en, old);
+    }
+    return s;
+}
+
+int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
+                 int32_t *reused, struct err *e)
+{
+    int32_t length;
+    /* At least the last token is computed: its logits are what the job is about. */
+    struct session *best = longest(en, tokens, n - 1, &length), *s;
+    bool take = best && !best->busy && model_seq_len(best->seq) - length <= length;
+    if (take) {
+        s = best;
+        s->busy = true;
+        model_seq_cut(s->seq, length);
+        free(s->tokens);
+        s->tokens = NULL;
+    } else if (best && length >= SHARE_MIN) {
+        s = branch(en, best, &length, e);
+    } else {
+        s = new_session(en, NULL, e);
+        length = 0;
+    }
+    if (!s)
+        return ERR_NOMEM;
+    s->used = ++en->uses;
+    *reused = length;
+    *out = s;
+    return 0;
+}
+
+bool session_reserve(struct engine *en, struct session *s, int32_t positions)
+{
+    while (model_seq_reserve(s->seq, positions, NULL) != 0) {
+        struct session *old = oldest_idle(en, NULL);
+        if (!old)
+            return false;
+        session_drop(en, old);
+    }
+    return true;
+}
+
+void session_retire(struct engine *en, struct session *s, int32_t *tokens)
+{
+    s->tokens = tokens;
+    s->busy = false;
+    s->used = ++en->uses;
+    if (model_seq_len(s->seq) == 0)
+        session_drop(en, s);
+    else
+        model_seq_cut(s->seq, model_seq_len(s->seq)); /* pages reserved and not written */
+}
+
+void session_drop(struct engine *en, struct session *s)
+{
+    (void)en;
+    model_seq_free(s->seq);
+    if (!s->busy)
+        free(s->tokens);
+    *s = (struct session){0};
+}
+
+void session_drop_all(struct engine *en)
+{
+    for (int i = 0; en->sessions && i < en->max_sessions; i++)
+        if (en->sessions[i].seq)
+            session_drop(en, &en->sessions[i]);
+}

@@ -1,0 +1,153 @@
+/* attn_pages.c: the walk over pages that the vector versions of attention share. A page is the
+ * outer loop, so that it is converted from F16 once however many queries see it; each query's order
+ * of operations is the one that kern.h states, whoever stands beside it in a block. */
+#include "attn_int.h"
+
+/* With fewer queries than this the page is converted as it is read, in registers. */
+#define CONVERT_FROM 9
+
+/* Scratch: states of all queries, a list of those that see the page, scores of a block, and the
+ * page's K and V as floats. */
+struct room {
+    struct attn_query *state;
+    struct attn_query **seen;
+    float (*p)[KERN_PAGE];
+    float *k, *v;
+};
+
+static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
+{
+    size_t queries = a->ntok * a->group;
+    size_t at = 0, page = KERN_PAGE * a->head_dim * sizeof(float);
+    struct room lay;
+    lay.p = (float(*)[KERN_PAGE])(base + at);
+    at += ATTN_BLOCK * sizeof *lay.p;
+    lay.k = (float *)(base + at);
+    at += page;
+    lay.v = (float *)(base + at);
+    at += page;
+    lay.state = (struct attn_query *)(base + at);
+    at += round_up(queries * sizeof *lay.state, 64);
+    lay.seen = (struct attn_query **)(base + at);
+    at += queries * sizeof *lay.seen;
+    if (r)
+        *r = lay;
+    return at;
+}
+
+size_t attn_pages_scratch(const struct kern_attn *a)
+{
+    return room_lay(a, NULL, NULL);
+}
+
+static void start(const struct kern_attn *a, struct room *r, size_t *first, size_t *end)
+{
+    *first = SIZE_MAX, *end = 0;
+    for (size_t t = 0; t < a->ntok; t++) {
+        size_t from = (size_t)a->from[t], to = (size_t)a->to[t];
+        *first = from < *first ? from : *first;
+        *end = to > *end ? to : *end;
+        for (size_t h = 0; h < a->group; h++) {
+            struct attn_query *s = &r->state[t * a->group + h];
+            *s = (struct attn_query){.max = -INFINITY};
+            s->q = a->q + t * a->q_stride + h * a->head_dim;
+            s->acc = a->out + t * a->out_stride + h * a->head_dim;
+            memset(s->acc, 0, a->head_dim * sizeof(float));
+        }
+    }
+    *first /= KERN_PAGE;
+}
+
+/* Lists the queries that see page `page`; [*lo, *hi) is what any of them sees. */
+static size_t list_seen(const struct kern_attn *a, struct room *r, size_t page, size_t *lo,
+                        size_t *hi)
+{
+    size_t base = page * KERN_PAGE, n = 0;
+    *lo = KERN_PAGE, *hi = 0;
+    for (size_t t = 0; t < a->ntok; t++) {
+        size_t from = (size_t)a->from[t], to = (size_t)a->to[t];
+        if (to <= base || from >= base + KERN_PAGE)
+            continue;
+        size_t first = from > base ? from - base : 0;
+        size_t end = to - base < KERN_PAGE ? to - base : KERN_PAGE;
+        *lo = first < *lo ? first : *lo;
+        *hi = end > *hi ? end : *hi;
+        for (size_t h = 0; h < a->group; h++) {
+            struct attn_query *s = &r->state[t * a->group + h];
+            s->lo = (uint32_t)first;
+            s->hi = (uint32_t)end;
+            r->seen[n++] = s;
+        }
+    }
+    return n;
+}
+
+static void gather_one(struct attn_query *const *q, size_t i, const struct attn_ops *ops,
+                       enum kern_type type, const void *v, size_t hd, size_t lo, size_t hi,
+                       float p[ATTN_BLOCK][KERN_PAGE])
+{
+    if (lo < hi)
+        ops->gather(q + i, 1, type, v, hd, lo, hi, p + i);
+}
+
+/* One block of queries over one page. What all of them see is gathered together; what only some
+ * see, before and after, by each alone: a position that is masked may hold anything. */
+static void block(const struct kern_attn *a, const struct attn_ops *ops, struct attn_query **q,
+                  size_t n, enum kern_type type, const void *k, const void *v,
+                  float p[ATTN_BLOCK][KERN_PAGE])
+{
+    size_t lo = q[0]->lo, hi = q[0]->hi, all_lo = lo, all_hi = hi, hd = a->head_dim;
+    for (size_t i = 1; i < n; i++) {
+        lo = q[i]->lo < lo ? q[i]->lo : lo;
+        hi = q[i]->hi > hi ? q[i]->hi : hi;
+        all_lo = q[i]->lo > all_lo ? q[i]->lo : all_lo;
+        all_hi = q[i]->hi < all_hi ? q[i]->hi : all_hi;
+    }
+    all_hi = all_hi < all_lo ? all_lo : all_hi;
+    ops->scores(q, n, type, k, hd, lo, hi, p);
+    float rescale[ATTN_BLOCK];
+    ops->softmax(q, n, a->scale, p, rescale);
+    for (size_t i = 0; i < n; i++)
+        if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
+            ops->scale(q[i]->acc, hd, rescale[i]);
+    for (size_t i = 0; i < n; i++)
+        gather_one(q, i, ops, type, v, hd, q[i]->lo, all_lo < q[i]->hi ? all_lo : q[i]->hi, p);
+    if (all_lo < all_hi)
+        ops->gather(q, n, type, v, hd, all_lo, all_hi, p);
+    for (size_t i = 0; i < n; i++)
+        gather_one(q, i, ops, type, v, hd, all_hi > q[i]->lo ? all_hi : q[i]->lo, q[i]->hi, p);
+}
+
+static void convert(const struct kern_attn *a, const struct attn_ops *ops, const void *page,
+                    size_t lo, size_t hi, float *out)
+{
+    size_t from = lo * a->head_dim, to = hi * a->head_dim;
+    ops->from_f16((const uint16_t *)page + from, to - from, out + from);
+}
+
+static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
+                      size_t page)
+{
+    size_t lo, hi, n = list_seen(a, r, page, &lo, &hi);
+    const void *k = a->k_pages[page], *v = a->v_pages[page];
+    enum kern_type type = a->type;
+    if (type == KERN_F16 && n >= CONVERT_FROM) {
+        convert(a, ops, k, lo, hi, r->k);
+        convert(a, ops, v, lo, hi, r->v);
+        type = KERN_F32, k = r->k, v = r->v;
+    }
+    for (size_t i = 0; i < n; i += ATTN_BLOCK)
+        block(a, ops, r->seen + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, type, k, v, r->p);
+}
+
+void attn_pages(const struct kern_attn *a, const struct attn_ops *ops)
+{
+    struct room r;
+    size_t first, end;
+    room_lay(a, a->scratch, &r);
+    start(a, &r, &first, &end);
+    for (size_t page = first; page * KERN_PAGE < end; page++)
+        walk_page(a, ops, &r, page);
+    for (size_t i = 0; i < a->ntok * a->group; i++)
+        ops->scale(r.state[i].acc, a->head_dim, 1.0f / r.state[i].sum);
+}

@@ -1,0 +1,34 @@
+/* c_int.h: the C versions, one declaration each, so that the table can name them. */
+#ifndef WEIR_C_INT_H
+#define WEIR_C_INT_H
+
+#include "kern_int.h"
+
+/* Sum of a[i] * b[i] in the contract's order. */
+static inline float c_dot(const float *a, const float *b, size_t n)
+{
+    float l[16] = {0};
+    for (size_t i = 0; i < round_up(n, 16); i++)
+        l[i % 16] = i < n ? fmaf(a[i], b[i], l[i % 16]) : fmaf(0, 0, l[i % 16]);
+    return lanes_sum(l);
+}
+
+bool c_has(enum kern_type type);
+size_t c_act_bytes(enum kern_type type, size_t n, size_t k);
+void c_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k, size_t c0,
+                size_t c1, void *out);
+size_t c_mul_scratch(enum kern_type type, size_t n, size_t k);
+void c_mul(const struct kern_mul *m);
+
+void c_unpack(enum kern_type type, const void *row, size_t k, float *out);
+void c_to_f16(const float *x, size_t n, uint16_t *out);
+void c_from_f16(const uint16_t *x, size_t n, float *out);
+void c_add(const float *a, const float *b, size_t n, float *out);
+void c_rms_norm(const float *x, const float *w, float eps, size_t n, float *out);
+void c_silu_mul(const float *gate, const float *up, size_t n, float *out);
+void c_rope(float *x, const float *cs, size_t dims, bool neox);
+
+size_t c_attn_scratch(const struct kern_attn *a);
+void c_attn(const struct kern_attn *a);
+
+#endif

@@ -1,0 +1,39 @@
+/* avx512.c: puts the AVX-512 versions into the table, and measures what vpdpbusd can do. */
+#include "avx512_int.h"
+#include "attn_int.h"
+
+void avx512_mul(const struct kern_mul *m)
+{
+    if (!is_quant(m->w->type))
+        avx512_mul_float(m);
+    else if (m->n <= FEW)
+        avx512_mul_few(m);
+    else
+        avx512_mul_many(m);
+}
+
+void kern_avx512_fill(struct kern *t)
+{
+    t->act_bytes = avx512_act_bytes;
+    t->act_pack = avx512_act_pack;
+    t->mul_scratch = avx512_mul_scratch;
+    t->mul = avx512_mul;
+    t->attn_scratch = attn_pages_scratch;
+    t->attn = avx512_attn;
+}
+
+/* On registers; eight chains hide the latency. One piece of assembly, so that no compiler keeps the
+ * sums in memory or finds that the products are all the same. */
+uint64_t kern_avx512_int8_loop(uint64_t rounds)
+{
+    __m512i w = _mm512_set1_epi8((char)(rounds & 15)), x = _mm512_set1_epi8(3);
+    __m512i a = w, b = w, c = w, d = w, e = w, f = w, g = w, h = w;
+    for (uint64_t r = 0; r < rounds; r++)
+        __asm__ volatile("vpdpbusd %9, %8, %0\n\tvpdpbusd %9, %8, %1\n\t"
+                         "vpdpbusd %9, %8, %2\n\tvpdpbusd %9, %8, %3\n\t"
+                         "vpdpbusd %9, %8, %4\n\tvpdpbusd %9, %8, %5\n\t"
+                         "vpdpbusd %9, %8, %6\n\tvpdpbusd %9, %8, %7"
+                         : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e), "+v"(f), "+v"(g), "+v"(h)
+                         : "v"(w), "v"(x));
+    return rounds * 8 * 64;
+}

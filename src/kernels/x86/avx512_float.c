@@ -1,0 +1,73 @@
+/* avx512_float.c: products with F32 and F16 weights: the 16 lanes of the order are one vector.
+ * Activations are n columns of k floats, each padded with zeros to a multiple of 16. */
+#include "avx512_int.h"
+
+/* 16 weights from element i, those in `mask`. */
+INLINE __m512 weights(enum kern_type type, const uint8_t *row, size_t i, __mmask16 mask)
+{
+    if (type == KERN_F32)
+        return _mm512_maskz_loadu_ps(mask, row + 4 * i);
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, row + 2 * i));
+}
+
+INLINE float sum_lanes(__m512 v)
+{
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+/* NR rows with NC columns. */
+INLINE void tile(const int NR, const int NC, enum kern_type type, const struct kern_mul *m,
+                 size_t r, size_t c)
+{
+    const struct kern_mat *w = m->w;
+    size_t padded = round_up(w->k, 16);
+    const float *x = (const float *)m->act + c * padded;
+    const uint8_t *row = (const uint8_t *)w->data + r * w->stride;
+    __m512 acc[4][4];
+    for (int a = 0; a < NR; a++)
+        for (int b = 0; b < NC; b++)
+            acc[a][b] = _mm512_setzero_ps();
+    for (size_t i = 0; i < padded; i += 16) {
+        __mmask16 mask = w->k - i < 16 ? (__mmask16)((1u << (w->k - i)) - 1) : 0xffff;
+        __m512 v[4];
+        for (int a = 0; a < NR; a++)
+            v[a] = weights(type, row + (size_t)a * w->stride, i, mask);
+        for (int b = 0; b < NC; b++) {
+            __m512 q = _mm512_loadu_ps(x + (size_t)b * padded + i);
+            for (int a = 0; a < NR; a++)
+                acc[a][b] = _mm512_fmadd_ps(v[a], q, acc[a][b]);
+        }
+    }
+    for (int a = 0; a < NR; a++)
+        for (int b = 0; b < NC; b++)
+            m->out[(c + (size_t)b) * m->out_stride + r + (size_t)a] = sum_lanes(acc[a][b]);
+}
+
+INLINE void rows_of(const int NR, enum kern_type type, const struct kern_mul *m, size_t r)
+{
+    size_t c = 0;
+    for (; c + 4 <= m->n; c += 4)
+        tile(NR, 4, type, m, r, c);
+    for (; c < m->n; c++)
+        tile(NR, 1, type, m, r, c);
+}
+
+INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
+{
+    size_t r = m->r0;
+    for (; r + 4 <= m->r1; r += 4)
+        rows_of(4, type, m, r);
+    for (; r < m->r1; r++)
+        rows_of(1, type, m, r);
+}
+
+void avx512_mul_float(const struct kern_mul *m)
+{
+    if (m->w->type == KERN_F32)
+        mul_type(KERN_F32, m);
+    else
+        mul_type(KERN_F16, m);
+}

@@ -1,0 +1,267 @@
+/* library_pull.c: from what a person asked for to an installed model: which name, which sources, in
+ * which order the checks come. Bytes are moved by library_file, library_url and library_wheel. */
+#include "library_int.h"
+
+#include "gguf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- a job ---- */
+
+int lib_job_init(struct lib_job *j, const struct library *l, const char *name, struct err *e)
+{
+    *j = (struct lib_job){.lib = l, .lock_fd = -1, .e = e};
+    if (!lib_name_valid(str_of(name)))
+        return err_set(e, ERR_INVAL, "%s cannot be the name of a model", name);
+    snprintf(j->name, sizeof j->name, "%s", name);
+    j->model = lib_path("%s/%s.gguf", l->models, name);
+    j->record = lib_path("%s/%s.json", l->models, name);
+    j->part = lib_path("%s/%s.part", l->partial, name);
+    j->meta = lib_path("%s/%s.meta", l->partial, name);
+    j->lock = lib_path("%s/%s.lock", l->partial, name);
+    j->tmp = lib_path("%s/%s.tmp", l->partial, name);
+    if (!j->model || !j->record || !j->part || !j->meta || !j->lock || !j->tmp)
+        return err_set(e, ERR_NOMEM, "no memory to pull %s", name);
+    return lib_make_dirs(l, e);
+}
+
+void lib_job_done(struct lib_job *j)
+{
+    if (!j)
+        return;
+    if (j->lock_fd >= 0)
+        close(j->lock_fd);
+    free(j->model);
+    free(j->record);
+    free(j->part);
+    free(j->meta);
+    free(j->lock);
+    free(j->tmp);
+    *j = (struct lib_job){.lock_fd = -1};
+}
+
+int lib_progress(const struct lib_job *j, enum library_phase phase, uint64_t done, uint64_t total)
+{
+    const struct library_watch *w = j->watch;
+    if (w && w->progress && w->progress(w->ctx, phase, done, total) != 0)
+        return err_set(j->e, ERR_CANCELLED, "the pull of %s was cancelled", j->name);
+    return 0;
+}
+
+/* A pull that goes wrong before it has a job still tells its progress. */
+static int begin(struct lib_job *j, const struct library *l, const char *name,
+                 const struct library_watch *watch, struct err *e)
+{
+    int rc = lib_job_init(j, l, name, e);
+    j->watch = watch;
+    return rc == 0 ? lib_lock(j, true) : rc;
+}
+
+static int exists(const struct lib_job *j)
+{
+    return err_set(j->e, ERR_EXISTS,
+                   "another model is called %s already: \"weir rm %s\" removes it, or give a name",
+                   j->name, j->name);
+}
+
+/* 1: the model is there and is what hex says. 0: there is none. Else the error. A model without a
+ * digest in its record (put there by hand, or its pull was killed at the last step) is hashed. */
+static int already_there(struct lib_job *j, const char *hex, const char *source)
+{
+    struct library_item it = {0};
+    if (lib_item_installed(j->lib, j->name, &it, NULL) != 0)
+        return 0;
+    char found[SHA256_HEX] = "";
+    int rc = 0;
+    bool recorded = it.sha256[0] != '\0';
+    if (recorded)
+        snprintf(found, sizeof found, "%s", it.sha256);
+    else
+        rc = lib_hash_file(j, j->model, found);
+    if (rc == 0)
+        rc = strcmp(found, hex) == 0 ? 1 : exists(j);
+    if (rc == 1 && !recorded) {
+        int wrote = lib_record_write(j, found, it.size, source);
+        rc = wrote == 0 ? 1 : wrote;
+    }
+    library_item_done(&it);
+    return rc;
+}
+
+/* ---- by name ---- */
+
+static int from_local(struct lib_job *j, char hex[SHA256_HEX])
+{
+    if (!j->lib->local_dir)
+        return err_set(j->e, ERR_NOT_FOUND, "%s: no local folder is set", j->name);
+    char *path = lib_path("%s/%s", j->lib->local_dir, j->entry->file);
+    uint64_t size = 0;
+    int rc;
+    if (!path)
+        rc = err_set(j->e, ERR_NOMEM, "no memory to pull %s", j->name);
+    else if (lib_file_size(path, &size) != 0)
+        rc = err_set(j->e, ERR_NOT_FOUND, "no file %s", path);
+    else if (size != j->entry->size)
+        rc = err_set(j->e, ERR_CHECKSUM, "%s has %llu bytes, not %llu", path,
+                     (unsigned long long)size, (unsigned long long)j->entry->size);
+    else
+        rc = lib_hash_file(j, path, hex);
+    if (rc == 0 && strcmp(hex, j->entry->sha256) != 0)
+        rc = err_set(j->e, ERR_CHECKSUM, "%s has SHA-256 %s, not %s", path, hex, j->entry->sha256);
+    if (rc == 0)
+        rc = lib_link_or_copy(j, path, size, hex);
+    free(path);
+    return rc;
+}
+
+static const char *source_label(const struct library_source *s)
+{
+    return s->kind == LIBRARY_LOCAL ? "a local file" : s->where;
+}
+
+static int from_source(struct lib_job *j, const struct library_source *s, char hex[SHA256_HEX])
+{
+    int rc = s->kind == LIBRARY_LOCAL ? from_local(j, hex)
+             : s->kind == LIBRARY_URL ? lib_fetch_url(j, s->where, hex)
+                                      : lib_fetch_wheel(j, s, hex);
+    return rc == 0 ? lib_check_digest(j, hex, source_label(s)) : rc;
+}
+
+/* What no other source would change. */
+static bool is_final(int rc)
+{
+    return rc == ERR_CANCELLED || rc == ERR_NO_SPACE || rc == ERR_NOMEM || rc == ERR_POLICY;
+}
+
+static int from_sources(struct lib_job *j)
+{
+    char hex[SHA256_HEX];
+    int rc = err_set(j->e, ERR_NOT_FOUND, "%s has no source", j->name);
+    for (int i = 0; i < 4 && j->entry->sources[i].kind != LIBRARY_END; i++) {
+        const struct library_source *s = &j->entry->sources[i];
+        rc = from_source(j, s, hex);
+        if (rc == 0)
+            return lib_install(j, hex, source_label(s));
+        if (is_final(rc))
+            break;
+    }
+    return rc;
+}
+
+static int pull_entry(struct lib_job *j, const struct library *l, const struct library_entry *en,
+                      const char *as, const struct library_watch *watch, struct err *e)
+{
+    int rc = begin(j, l, as ? as : en->name, watch, e);
+    j->entry = en;
+    if (rc == 0)
+        rc = already_there(j, en->sha256, "");
+    return rc == 0 ? from_sources(j) : rc == 1 ? 0 : rc;
+}
+
+/* ---- by path ---- */
+
+static int check_path(const char *path, uint64_t *size, struct err *e)
+{
+    struct gguf *g = NULL;
+    int rc = gguf_open(path, &g, e);
+    if (rc == 0)
+        *size = gguf_file_size(g);
+    gguf_close(g);
+    return rc;
+}
+
+static const struct library_entry *entry_by_digest(const struct library *l, const char *hex)
+{
+    for (size_t i = 0; i < l->ncatalogue; i++)
+        if (strcmp(l->catalogue[i].sha256, hex) == 0)
+            return &l->catalogue[i];
+    return NULL;
+}
+
+static int pull_path(struct lib_job *j, const struct library *l, const char *path, const char *as,
+                     const struct library_watch *watch, struct err *e)
+{
+    struct lib_job probe = {.lib = l, .watch = watch, .lock_fd = -1, .e = e};
+    char name[NAME_MAX_BYTES + 1], hex[SHA256_HEX];
+    uint64_t size = 0;
+    int rc = check_path(path, &size, e);
+    if (rc == 0)
+        rc = lib_name_from(path, name, e);
+    snprintf(probe.name, sizeof probe.name, "%s", rc == 0 ? name : "");
+    if (rc == 0)
+        rc = lib_hash_file(&probe, path, hex);
+    if (rc != 0)
+        return rc;
+    const struct library_entry *en = entry_by_digest(l, hex);
+    rc = begin(j, l, as ? as : en ? en->name : name, watch, e);
+    j->entry = en;
+    if (rc == 0)
+        rc = already_there(j, hex, path);
+    if (rc != 0)
+        return rc == 1 ? 0 : rc;
+    rc = lib_link_or_copy(j, path, size, hex);
+    return rc == 0 ? lib_install(j, hex, path) : rc;
+}
+
+/* ---- by URL ---- */
+
+/* A URL names no digest: the same name from the same URL is taken to be the same model. */
+static int url_is_there(struct lib_job *j, const char *label)
+{
+    struct library_item it = {0};
+    if (lib_item_installed(j->lib, j->name, &it, NULL) != 0)
+        return 0;
+    int rc = strcmp(it.source, label) == 0 ? 1 : exists(j);
+    library_item_done(&it);
+    return rc;
+}
+
+static int fetch_and_install(struct lib_job *j, const char *url, const char *label)
+{
+    char hex[SHA256_HEX];
+    int rc = url_is_there(j, label);
+    if (rc != 0)
+        return rc == 1 ? 0 : rc;
+    rc = lib_fetch_url(j, url, hex);
+    if (rc == 0)
+        rc = lib_check_gguf(j, label);
+    return rc == 0 ? lib_install(j, hex, label) : rc;
+}
+
+static int pull_url(struct lib_job *j, const struct library *l, const char *url, const char *as,
+                    const struct library_watch *watch, struct err *e)
+{
+    char name[NAME_MAX_BYTES + 1], *label = lib_url_label(url);
+    int rc = label ? 0 : err_set(e, ERR_NOMEM, "no memory to pull a model");
+    if (rc == 0 && !as)
+        rc = lib_name_from(label, name, e);
+    if (rc == 0)
+        rc = begin(j, l, as ? as : name, watch, e);
+    if (rc == 0)
+        rc = fetch_and_install(j, url, label);
+    free(label);
+    return rc;
+}
+
+int library_pull(const struct library *l, const char *what, const char *as,
+                 const struct library_watch *watch, struct library_item *out, struct err *e)
+{
+    struct lib_job j = {.lock_fd = -1};
+    const struct library_entry *en = library_entry_find(l, what);
+    int rc;
+    if (lib_is_url(what))
+        rc = pull_url(&j, l, what, as, watch, e);
+    else if (en)
+        rc = pull_entry(&j, l, en, as, watch, e);
+    else if (lib_is_path(what))
+        rc = pull_path(&j, l, what, as, watch, e);
+    else
+        rc = err_set(e, ERR_NOT_FOUND,
+                     "%s is no model of the catalogue, no URL and no path of a GGUF file", what);
+    if (rc == 0 && out)
+        rc = lib_item_installed(l, j.name, out, e);
+    lib_job_done(&j);
+    return rc;
+}

@@ -1,0 +1,164 @@
+/* local.c: one model file as a backend: opening it with all that belongs to it, and what it says of
+ * itself. A file whose template cannot be read still serves raw prompts: chat requests are told
+ * why they cannot be answered. Called by app/ on a worker thread; opening may take seconds. */
+#include "local_int.h"
+
+#include <stdlib.h>
+
+static int describe(struct gen_backend *b, struct str model, struct gen_caps *out, struct err *e)
+{
+    const struct local *l = (const struct local *)b;
+    if (l->named && model.n && !str_is(model, l->name))
+        return err_set(e, ERR_NOT_FOUND, "no model '%.*s' here: this one is '%s'", STR_ARG(model),
+                       l->name);
+    *out = l->caps;
+    return 0;
+}
+
+static const struct gen_backend_ops ops = {
+    .kind = "local",
+    .describe = describe,
+    .count = local_count,
+    .start = local_start,
+    .resume = local_resume,
+    .cancel = local_cancel,
+    .release = local_release,
+};
+
+/* The caller's name, else the file's own, else its path's last part. */
+static char *choose_name(const struct gguf *g, const char *path, struct str wanted)
+{
+    struct str name = wanted;
+    if (!name.n && gguf_get_str(g, "general.name", &name, NULL) != 0)
+        name = STR_NONE;
+    if (!name.n) {
+        const char *slash = strrchr(path, '/');
+        name = str_of(slash ? slash + 1 : path);
+    }
+    return strndup(name.p, name.n);
+}
+
+/* A template that cannot be read is kept as an error, not raised: raw prompts need none. One that
+ * the caller gave must be good. */
+static int load_template(struct local *l, const struct gguf *g, struct str given, struct err *e)
+{
+    struct str source = given;
+    if (!given.n && gguf_get_str(g, "tokenizer.chat_template", &source, NULL) != 0)
+        return 0;
+    int rc = tmpl_parse(source, &l->tmpl, &l->tmpl_err);
+    if (rc && given.n) {
+        *e = l->tmpl_err;
+        return rc;
+    }
+    if (!rc) {
+        l->tmpl_err = (struct err){0};
+        l->syntax = tmpl_syntax_of(l->tmpl);
+        tmpl_describe(l->tmpl, &l->traits);
+    }
+    return 0;
+}
+
+static int find_ends(struct local *l, struct err *e)
+{
+    int32_t n = tok_count(l->tok);
+    size_t count = 0;
+    for (int32_t id = 0; id < n; id++)
+        count += tok_is_eog(l->tok, id);
+    l->end_ids = calloc(count + 1, sizeof *l->end_ids);
+    if (!l->end_ids)
+        return err_set(e, ERR_NOMEM, "no memory for a model's end tokens");
+    for (int32_t id = 0; id < n; id++)
+        if (tok_is_eog(l->tok, id))
+            l->end_ids[l->nend_ids++] = id;
+    return 0;
+}
+
+/* Tools are more than a template that shows them: what the model writes must be understood too. */
+static void find_caps(struct local *l)
+{
+    l->caps = (struct gen_caps){
+        .chat = l->tmpl != NULL,
+        .raw = true,
+        .tools = l->tmpl && l->traits.tools && l->syntax == TMPL_SYNTAX_HERMES,
+        .reasoning = l->tmpl && l->traits.reasoning,
+        .logprobs = true,
+        .context = engine_ctx(l->engine),
+    };
+}
+
+/* The engine takes the model; until then it is ours to free. */
+static int open_parts(struct local *l, const char *path, const struct local_params *p,
+                      struct err *e)
+{
+    struct model *m = NULL;
+    int rc = model_open_path(path, &m, e);
+    if (rc)
+        return rc;
+    const struct gguf *g = model_gguf(m);
+    model_set_exact(m, p->exact);
+    l->named = p->name.n > 0;
+    l->name = choose_name(g, path, p->name);
+    rc = l->name ? 0 : err_set(e, ERR_NOMEM, "no memory for a model's name");
+    if (!rc)
+        rc = tok_open(g, &l->tok, e);
+    if (!rc)
+        rc = find_ends(l, e);
+    if (!rc)
+        rc = load_template(l, g, p->tmpl, e);
+    if (!rc && tok_count(l->tok) > model_traits(m)->vocab)
+        rc = err_set(e, ERR_FORMAT, "%s: the vocabulary has %d entries, the model knows %d", path,
+                     tok_count(l->tok), model_traits(m)->vocab);
+    if (!rc)
+        rc = engine_new(m, &p->engine, &l->engine, e);
+    if (rc)
+        model_free(m);
+    return rc;
+}
+
+int local_open(const char *path, const struct local_params *p, struct local **out, struct err *e)
+{
+    struct local *l = calloc(1, sizeof *l);
+    if (!l)
+        return err_set(e, ERR_NOMEM, "no memory for a model");
+    l->backend.ops = &ops;
+    int rc = open_parts(l, path, p, e);
+    if (rc) {
+        local_free(l);
+        return rc;
+    }
+    find_caps(l);
+    *out = l;
+    return 0;
+}
+
+void local_free(struct local *l)
+{
+    if (!l)
+        return;
+    engine_free(l->engine); /* first: its thread uses all the rest until it is joined */
+    tok_free(l->tok);
+    tmpl_free(l->tmpl);
+    free(l->end_ids);
+    free(l->name);
+    free(l);
+}
+
+struct gen_backend *local_backend(struct local *l)
+{
+    return &l->backend;
+}
+
+const struct tok *local_tok(const struct local *l)
+{
+    return l->tok;
+}
+
+const struct tmpl *local_tmpl(const struct local *l)
+{
+    return l->tmpl;
+}
+
+struct engine *local_engine(struct local *l)
+{
+    return l->engine;
+}

@@ -1,0 +1,42 @@
+/* local_int.h: what the files of local/ share. */
+#ifndef WEIR_LOCAL_INT_H
+#define WEIR_LOCAL_INT_H
+
+#include "local.h"
+
+struct local {
+    struct gen_backend backend; /* first: a backend's pointer is its local's */
+    char *name;
+    bool named; /* by the caller: then requests must name it so */
+    struct engine *engine;
+    struct tok *tok;
+    struct tmpl *tmpl;   /* NULL: none, and tmpl_err says why when there was one */
+    struct err tmpl_err; /* code 0: the file has no template */
+    enum tmpl_syntax syntax;
+    struct tmpl_traits traits;
+    struct gen_caps caps;
+    int32_t *end_ids;
+    size_t nend_ids;
+};
+
+/* A prompt made ready: what count() keeps for start(). */
+struct local_prompt {
+    struct tok_ids ids;
+    bool thinks; /* it ends with an open <think> */
+};
+
+/* Is this a request that this model can take at all? ERR_UNSUPPORTED names the field. */
+int local_check(const struct local *l, const struct gen_req *req, struct err *e);
+int local_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
+                  struct err *e);
+void local_prompt_done(struct local_prompt *p);
+
+int local_count(struct gen_backend *b, const struct gen_req *req, struct str model,
+                struct gen_count *out, struct err *e);
+int local_start(struct gen_backend *b, const struct gen_req *req, struct str model,
+                struct gen_count *count, struct gen_sink sink, struct gen_run **out, struct err *e);
+void local_resume(struct gen_run *run);
+void local_cancel(struct gen_run *run);
+void local_release(struct gen_run *run);
+
+#endif

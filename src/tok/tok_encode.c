@@ -1,0 +1,199 @@
+/* tok_encode.c: spans to ids, one id to bytes.
+ *
+ * The spans are laid end to end. Special tokens are found in the stretches the caller trusts, the
+ * leftmost first and of those the longest; what stands between two of them is one text, whoever
+ * wrote its parts. */
+#include "tok_int.h"
+
+#include <stdlib.h>
+
+void tok_ids_done(struct tok_ids *ids)
+{
+    if (!ids)
+        return;
+    free(ids->p);
+    *ids = (struct tok_ids){0};
+}
+
+int tok_work_emit(struct tok_work *w, uint32_t id)
+{
+    struct tok_ids *out = w->out;
+    if (out->n - w->start >= w->max)
+        return err_set(w->e, ERR_TOO_LARGE, "the text has more than %zu tokens", w->max);
+    if (out->n == out->cap) {
+        size_t cap = out->cap ? out->cap * 2 : 256;
+        int32_t *p = cap > SIZE_MAX / sizeof *p ? NULL : realloc(out->p, cap * sizeof *p);
+        if (!p)
+            return err_set(w->e, ERR_NOMEM, "no memory for %zu tokens", cap);
+        out->p = p;
+        out->cap = cap;
+    }
+    out->p[out->n++] = (int32_t)id;
+    return 0;
+}
+
+int tok_work_reserve(struct tok_work *w, size_t n)
+{
+    if (n > w->cap_symbols) {
+        size_t cap = n < 256 ? 256 : n;
+        uint32_t *symbols = realloc(w->symbols, cap * sizeof *symbols);
+        w->symbols = symbols ? symbols : w->symbols;
+        uint32_t *lengths = realloc(w->lengths, cap * sizeof *lengths);
+        w->lengths = lengths ? lengths : w->lengths;
+        if (!symbols || !lengths || !tok_merger_reserve(&w->merger, cap))
+            return err_set(w->e, ERR_NOMEM, "no memory to tokenize a run of %zu bytes", n);
+        w->cap_symbols = cap;
+    }
+    return 0;
+}
+
+/* ---- special tokens ---- */
+
+/* The first special token at or after `from` whose byte number `depth` is at least c; all between
+ * from and to begin with the same `depth` bytes. */
+static size_t lower_bound(const struct tok *t, size_t from, size_t to, size_t depth, unsigned c)
+{
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        struct str s = t->special[mid].text;
+        if (s.n <= depth || (unsigned char)s.p[depth] < c)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+/* The longest special token that s begins with; its length or 0. The sorted list is narrowed byte
+ * by byte; the shortest of what is left comes first, so a complete one is seen at once. */
+static size_t match_special(const struct tok *t, struct str s, uint32_t *id)
+{
+    size_t from = 0, to = t->nspecial, best = 0;
+    for (size_t depth = 0; depth < s.n && from < to; depth++) {
+        unsigned c = (unsigned char)s.p[depth];
+        from = lower_bound(t, from, to, depth, c);
+        to = lower_bound(t, from, to, depth, c + 1);
+        if (from < to && t->special[from].text.n == depth + 1) {
+            *id = t->special[from].id;
+            best = depth + 1;
+        }
+    }
+    return best;
+}
+
+static int encode_text(struct tok_work *w, struct str text)
+{
+    if (text.n == 0)
+        return 0;
+    return w->t->model == TOK_BPE ? tok_bpe_encode(w, text) : tok_spm_encode(w, text);
+}
+
+/* Special tokens in text[from, to), a trusted stretch. *done: the text before is encoded. */
+static int scan_trusted(struct tok_work *w, struct str text, size_t from, size_t to, size_t *done)
+{
+    for (size_t i = from; i < to;) {
+        uint32_t id = 0;
+        size_t n = 0;
+        if (w->t->special_first[(unsigned char)text.p[i]])
+            n = match_special(w->t, str_n(text.p + i, to - i), &id);
+        if (n == 0) {
+            i++;
+            continue;
+        }
+        int rc = encode_text(w, str_n(text.p + *done, i - *done));
+        if (rc == 0)
+            rc = tok_work_emit(w, id);
+        if (rc != 0)
+            return rc;
+        i += n;
+        *done = i;
+    }
+    return 0;
+}
+
+/* text: the spans end to end. */
+static int encode_spans(struct tok_work *w, const struct tok_span *spans, size_t nspans,
+                        struct str text)
+{
+    size_t at = 0, done = 0;
+    for (size_t k = 0; k < nspans;) {
+        size_t from = at;
+        bool trusted = spans[k].special;
+        for (; k < nspans && spans[k].special == trusted; k++)
+            at += spans[k].text.n;
+        int rc = trusted ? scan_trusted(w, text, from, at, &done) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    return encode_text(w, str_n(text.p + done, text.n - done));
+}
+
+static int join_spans(const struct tok_span *spans, size_t nspans, struct buf *joined,
+                      struct err *e)
+{
+    size_t total = 0;
+    for (size_t k = 0; k < nspans; k++) {
+        if (spans[k].text.n > TOK_MAX_TEXT - total)
+            return err_set(e, ERR_TOO_LARGE, "more than %zu bytes to tokenize", TOK_MAX_TEXT);
+        total += spans[k].text.n;
+    }
+    for (size_t k = 0; k < nspans; k++)
+        buf_str_add(joined, spans[k].text);
+    if (buf_failed(joined))
+        return err_set(e, ERR_NOMEM, "no memory to tokenize %zu bytes", total);
+    return 0;
+}
+
+int tok_encode(const struct tok *t, const struct tok_span *spans, size_t nspans, unsigned flags,
+               size_t max, struct tok_ids *out, struct err *e)
+{
+    struct tok_work w = {.t = t, .out = out, .max = max, .start = out->n, .e = e};
+    struct buf joined = BUF_INIT(TOK_MAX_TEXT);
+    buf_init(&w.scratch, 3 * TOK_MAX_TEXT + 3); /* a space takes three bytes */
+    int rc = join_spans(spans, nspans, &joined, e);
+    if (rc == 0 && (flags & TOK_ADD_BOS) && tok_add_bos(t))
+        rc = tok_work_emit(&w, (uint32_t)t->bos);
+    if (rc == 0)
+        rc = encode_spans(&w, spans, nspans, buf_str(&joined));
+    if (rc == 0 && (flags & TOK_ADD_EOS) && tok_add_eos(t))
+        rc = tok_work_emit(&w, (uint32_t)t->eos);
+    if (rc != 0)
+        out->n = w.start;
+    tok_merger_done(&w.merger);
+    free(w.symbols);
+    free(w.lengths);
+    buf_done(&w.scratch);
+    buf_done(&joined);
+    return rc;
+}
+
+/* The byte a byte token stands for: "<0x41>". */
+static int byte_value(struct str piece)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    if (piece.n != 6 || memcmp(piece.p, "<0x", 3) != 0 || piece.p[5] != '>')
+        return -1;
+    const char *hi = memchr(hex, piece.p[3], 16), *lo = memchr(hex, piece.p[4], 16);
+    return hi && lo ? (int)((hi - hex) * 16 + (lo - hex)) : -1;
+}
+
+void tok_decode(const struct tok *t, int32_t id, bool first, bool show_control, struct buf *out)
+{
+    struct str piece = tok_piece(t, id);
+    if (piece.n == 0)
+        return;
+    unsigned type = t->types[id];
+    if (type == TOK_CONTROL || type == TOK_UNKNOWN || type == TOK_USER) {
+        if (type == TOK_USER || show_control)
+            buf_str_add(out, piece);
+    } else if (type == TOK_BYTE) {
+        int b = byte_value(piece);
+        if (b >= 0)
+            buf_putc(out, (char)b);
+    } else if (type == TOK_NORMAL) {
+        if (t->model == TOK_BPE)
+            tok_bpe_decode(piece, out);
+        else
+            tok_spm_decode(t, piece, first, out);
+    }
+}

@@ -1,0 +1,565 @@
+/* test_model.c: the forward pass against a reference engine's numbers, its bits against itself
+ * however the work is cut, pages that are shared, and files that lie. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "model.h"
+#include "tiny_model.h"
+
+#include <stdatomic.h>
+#include <sys/resource.h>
+
+/* ---- helpers ---- */
+
+static const char *fixture(const char *rel, char out[1024])
+{
+    const char *root = getenv("WEIR_FIXTURES");
+    if (root)
+        snprintf(out, 1024, "%s/%s", root, rel);
+    else
+        snprintf(out, 1024, "%s/../shared/fixtures/%s", getenv("WEIR_SOURCE"), rel);
+    if (access(out, R_OK) != 0) {
+        printf("skipped: no %s\n", out);
+        skip();
+    }
+    return out;
+}
+
+static struct model *open_model(const char *path)
+{
+    struct model *m = NULL;
+    struct err e = {0};
+    if (model_open_path(path, &m, &e) != 0)
+        fail_msg("%s: %s", path, e.msg);
+    return m;
+}
+
+static struct model *open_tiny(const struct tiny *t)
+{
+    char path[256];
+    assert_int_equal(tiny_write(t, tiny_path("model", path)), 0);
+    struct model *m = open_model(path);
+    unlink(path);
+    return m;
+}
+
+/* A pool, pages and scratch to step a model with. */
+struct rig {
+    struct pool *pool;
+    struct model_kv *kv;
+    struct model_run *run;
+};
+
+static struct rig rig_new(const struct model *m, int threads, bool f32, int pages, int batch)
+{
+    struct rig g;
+    struct err e = {0};
+    uint64_t bytes = model_kv_page_bytes(m, f32) * (uint64_t)pages;
+    assert_int_equal(pool_new(threads, &g.pool, &e), 0);
+    assert_int_equal(model_kv_new(m, bytes, f32, &g.kv, &e), 0);
+    assert_int_equal(model_run_new(m, g.pool, batch, batch, &g.run, &e), 0);
+    return g;
+}
+
+static void rig_done(struct rig *g)
+{
+    model_run_free(g->run);
+    model_kv_free(g->kv);
+    pool_free(g->pool);
+}
+
+static struct model_seq *seq_new(struct rig *g, int32_t positions)
+{
+    struct model_seq *s;
+    struct err e = {0};
+    assert_int_equal(model_seq_new(g->kv, positions, &s, &e), 0);
+    return s;
+}
+
+static uint32_t lcg(uint32_t *s)
+{
+    *s = *s * 1664525u + 1013904223u;
+    return *s >> 8;
+}
+
+static void fill_tokens(int32_t *t, size_t n, int32_t vocab, uint32_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        t[i] = (int32_t)(lcg(&seed) % (uint32_t)vocab);
+}
+
+/* Logits of all n tokens, fed `slice` at a time. */
+static float *all_logits(const struct model *m, int threads, bool f32, const int32_t *tokens,
+                         size_t n, size_t slice)
+{
+    size_t vocab = (size_t)model_traits(m)->vocab;
+    float *out = malloc(n * vocab * sizeof *out);
+    struct rig g = rig_new(m, threads, f32, (int)(n / 64 + 2), (int)slice);
+    struct model_seq *s = seq_new(&g, (int32_t)n);
+    struct model_item items[512];
+    struct err e = {0};
+    for (size_t at = 0; at < n; at += slice) {
+        size_t count = n - at < slice ? n - at : slice;
+        const float *l = NULL;
+        for (size_t i = 0; i < count; i++)
+            items[i] = (struct model_item){s, tokens[at + i], true};
+        assert_int_equal(model_seq_reserve(s, (int32_t)(at + count), &e), 0);
+        if (model_forward(g.run, items, count, NULL, &l, &e) != 0)
+            fail_msg("%s", e.msg);
+        memcpy(out + at * vocab, l, count * vocab * sizeof *out);
+    }
+    model_seq_free(s);
+    rig_done(&g);
+    return out;
+}
+
+/* ---- against the reference ---- */
+
+struct reference {
+    int32_t n, vocab, *tokens;
+    float *logits;
+};
+
+static struct reference read_reference(const char *path)
+{
+    struct reference r;
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(&r.n, 4, 1, f) + fread(&r.vocab, 4, 1, f), 2);
+    size_t n = (size_t)r.n, all = n * (size_t)r.vocab;
+    r.tokens = malloc(n * 4);
+    r.logits = malloc(all * 4);
+    assert_int_equal(fread(r.tokens, 4, n, f), n);
+    assert_int_equal(fread(r.logits, 4, all, f), all);
+    fclose(f);
+    return r;
+}
+
+static void reference_done(struct reference *r)
+{
+    free(r->tokens);
+    free(r->logits);
+}
+
+static double nmse(const float *a, const float *ref, size_t n)
+{
+    double d = 0, s = 0;
+    for (size_t i = 0; i < n; i++) {
+        d += ((double)a[i] - (double)ref[i]) * ((double)a[i] - (double)ref[i]);
+        s += (double)ref[i] * (double)ref[i];
+    }
+    return d / s;
+}
+
+static double nmse_of_fixture(const char *gguf, const char *logits, bool exact)
+{
+    char a[1024], b[1024];
+    fixture(gguf, a);
+    struct reference r = read_reference(fixture(logits, b));
+    struct model *m = open_model(a);
+    model_set_exact(m, exact);
+    assert_int_equal(model_traits(m)->vocab, r.vocab);
+    float *mine = all_logits(m, 2, true, r.tokens, (size_t)r.n, 64);
+    double e = nmse(mine, r.logits, (size_t)r.n * (size_t)r.vocab);
+    printf("%s: NMSE %.3g\n", gguf, e);
+    free(mine);
+    model_free(m);
+    reference_done(&r);
+    return e;
+}
+
+static void llama_dense_equals_the_reference(void **state)
+{
+    assert_true(nmse_of_fixture("models/families/llama-dense.gguf",
+                                "models/families/llama-dense.logits", false) <= 1e-8);
+}
+
+/* The reference quantises activations too, so these are bounds on two roundings. */
+static void quantised_files_are_near_the_reference(void **state)
+{
+    assert_true(nmse_of_fixture("models/quants/llama-dense.Q8_0.gguf",
+                                "models/quants/llama-dense.Q8_0.logits", false) <= 1e-4);
+    assert_true(nmse_of_fixture("models/quants/llama-dense.Q8_0.gguf",
+                                "models/quants/llama-dense.Q8_0.logits", true) <= 1e-3);
+    assert_true(nmse_of_fixture("models/quants/llama-dense.F16.gguf",
+                                "models/quants/llama-dense.F16.logits", false) <= 1e-4);
+}
+
+/* ---- the same bits ---- */
+
+static const uint32_t all_types[] = {GGUF_DT_F32, GGUF_DT_F16, GGUF_DT_Q8_0, GGUF_DT_Q4_1};
+
+static void bits_do_not_depend_on_slices_or_threads(void **state)
+{
+    enum { N = 150 };
+    static const size_t slices[] = {1, 2, 7, 16, 17, 33, 64, 150};
+    int32_t tokens[N];
+    fill_tokens(tokens, N, TINY_VOCAB, 5);
+    for (size_t t = 0; t < sizeof all_types / sizeof *all_types; t++) {
+        struct tiny tiny = tiny_default();
+        tiny.type = all_types[t];
+        struct model *m = open_tiny(&tiny);
+        for (int f32 = 0; f32 < 2; f32++) {
+            float *want = all_logits(m, 1, f32, tokens, N, 1);
+            assert_true(isfinite(want[0]) && want[0] != want[1]);
+            for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+                for (int threads = 1; threads <= 3; threads++) {
+                    float *got = all_logits(m, threads, f32, tokens, N, slices[i]);
+                    assert_memory_equal(got, want, N * TINY_VOCAB * sizeof *got);
+                    free(got);
+                }
+            free(want);
+        }
+        model_free(m);
+    }
+}
+
+static void exact_path_is_near_the_quantised_one(void **state)
+{
+    enum { N = 40 };
+    int32_t tokens[N];
+    fill_tokens(tokens, N, TINY_VOCAB, 6);
+    struct tiny tiny = tiny_default();
+    tiny.type = GGUF_DT_Q8_0;
+    struct model *m = open_tiny(&tiny);
+    assert_false(model_is_f32(m));
+    float *quick = all_logits(m, 2, true, tokens, N, 40);
+    model_set_exact(m, true);
+    float *exact = all_logits(m, 2, true, tokens, N, 40);
+    float *again = all_logits(m, 1, true, tokens, N, 3);
+    assert_memory_equal(exact, again, N * TINY_VOCAB * sizeof *exact);
+    double e = nmse(quick, exact, N * TINY_VOCAB);
+    assert_true(e > 0 && e < 1e-3);
+    free(quick);
+    free(exact);
+    free(again);
+    model_free(m);
+}
+
+/* Eight sequences of different lengths step together; each has the bits it has alone. */
+static void bits_do_not_depend_on_the_batch(void **state)
+{
+    enum { SEQS = 8, N = 90 };
+    struct tiny tiny = tiny_default();
+    tiny.type = GGUF_DT_Q4_1;
+    struct model *m = open_tiny(&tiny);
+    int32_t tokens[SEQS][N];
+    float *want[SEQS];
+    struct rig g = rig_new(m, 2, false, SEQS * 2, 64);
+    struct model_seq *s[SEQS];
+    struct err e = {0};
+    for (int i = 0; i < SEQS; i++) {
+        fill_tokens(tokens[i], N, TINY_VOCAB, 100 + (uint32_t)i);
+        want[i] = all_logits(m, 1, false, tokens[i], N, 1);
+        s[i] = seq_new(&g, N);
+        assert_int_equal(model_seq_reserve(s[i], N, &e), 0);
+    }
+    /* Sequence i gives (i % 3) + 1 tokens a step. */
+    for (bool more = true; more;) {
+        struct model_item items[64];
+        size_t n = 0;
+        const float *l = NULL;
+        for (int i = 0; i < SEQS; i++)
+            for (int j = 0, at = model_seq_len(s[i]); j <= i % 3 && at < N; j++, at++)
+                items[n++] = (struct model_item){s[i], tokens[i][at], true};
+        more = n > 0;
+        if (!more)
+            break;
+        assert_int_equal(model_forward(g.run, items, n, NULL, &l, &e), 0);
+        for (size_t k = n; k-- > 0;) {
+            int i = 0;
+            while (s[i] != items[k].seq)
+                i++;
+            size_t back = 0;
+            for (size_t j = k + 1; j < n && items[j].seq == s[i]; j++)
+                back++;
+            size_t at = (size_t)model_seq_len(s[i]) - 1 - back;
+            assert_memory_equal(l + k * TINY_VOCAB, want[i] + at * TINY_VOCAB, TINY_VOCAB * 4);
+        }
+    }
+    for (int i = 0; i < SEQS; i++) {
+        model_seq_free(s[i]);
+        free(want[i]);
+    }
+    assert_int_equal(model_kv_pages_free(g.kv), SEQS * 2);
+    rig_done(&g);
+    model_free(m);
+}
+
+/* ---- pages ---- */
+
+static void feed(struct rig *g, struct model_seq *s, const int32_t *t, size_t n, float *last)
+{
+    struct model_item items[256];
+    const float *l = NULL;
+    struct err e = {0};
+    for (size_t i = 0; i < n; i++)
+        items[i] = (struct model_item){s, t[i], i + 1 == n};
+    assert_int_equal(model_seq_reserve(s, model_seq_len(s) + (int32_t)n, &e), 0);
+    assert_int_equal(model_forward(g->run, items, n, NULL, &l, &e), 0);
+    memcpy(last, l, TINY_VOCAB * sizeof *last);
+}
+
+static void shared_prefixes_stay_apart(void **state)
+{
+    struct tiny tiny = tiny_default();
+    struct model *m = open_tiny(&tiny);
+    struct rig g = rig_new(m, 1, false, 16, 256);
+    int32_t t[200], u[200];
+    float la[TINY_VOCAB], lb[TINY_VOCAB], lc[TINY_VOCAB];
+    struct err e = {0};
+    fill_tokens(t, 200, TINY_VOCAB, 7);
+    memcpy(u, t, sizeof u);
+    fill_tokens(u + 100, 100, TINY_VOCAB, 8);
+    float *want_t = all_logits(m, 1, false, t, 200, 200);
+    float *want_u = all_logits(m, 1, false, u, 200, 200);
+
+    struct model_seq *a = seq_new(&g, 200), *b = seq_new(&g, 200), *c = seq_new(&g, 200);
+    feed(&g, a, t, 150, la);
+    int before = model_kv_pages_free(g.kv);
+    assert_int_equal(model_seq_share(b, a, 100, &e), 0);
+    assert_int_equal(model_kv_pages_free(g.kv), before - 1); /* one whole shared, one copied */
+    assert_int_equal(model_seq_share(c, a, 128, &e), 0);
+    assert_int_equal(model_kv_pages_free(g.kv), before - 1);
+    feed(&g, b, u + 100, 100, lb);
+    assert_memory_equal(lb, want_u + 199 * TINY_VOCAB, sizeof lb);
+    /* a is cut into a page it shares with c and goes another way: c must not notice. */
+    model_seq_cut(a, 100);
+    feed(&g, a, u + 100, 100, la);
+    assert_memory_equal(la, want_u + 199 * TINY_VOCAB, sizeof la);
+    feed(&g, c, t + 128, 72, lc);
+    assert_memory_equal(lc, want_t + 199 * TINY_VOCAB, sizeof lc);
+    model_seq_free(a);
+    model_seq_free(b);
+    model_seq_free(c);
+    assert_int_equal(model_kv_pages_free(g.kv), 16);
+    free(want_t);
+    free(want_u);
+    rig_done(&g);
+    model_free(m);
+}
+
+static void full_pools_and_wrong_calls_are_errors(void **state)
+{
+    struct tiny tiny = tiny_default();
+    struct model *m = open_tiny(&tiny);
+    struct rig g = rig_new(m, 1, false, 2, 8);
+    struct model_seq *a = seq_new(&g, 300), *b = seq_new(&g, 300);
+    struct err e = {0};
+    const float *l = NULL;
+    assert_int_equal(model_seq_reserve(a, 301, &e), ERR_CONTEXT);
+    assert_int_equal(model_seq_reserve(a, 129, &e), ERR_NOMEM);
+    assert_int_equal(model_seq_reserve(a, 128, &e), 0);
+    assert_int_equal(model_seq_reserve(b, 1, &e), ERR_NOMEM);
+    struct model_item lone = {b, 5, true};
+    assert_int_equal(model_forward(g.run, &lone, 1, NULL, &l, &e), ERR_INVAL);
+    struct model_item outside[] = {{a, 1, false}, {a, TINY_VOCAB, true}};
+    assert_int_equal(model_forward(g.run, outside, 2, NULL, &l, &e), ERR_INVAL);
+    assert_non_null(strstr(e.msg, "vocabulary"));
+    outside[1].token = -1;
+    assert_int_equal(model_forward(g.run, outside, 2, NULL, &l, &e), ERR_INVAL);
+    model_seq_cut(a, 0);
+    assert_int_equal(model_seq_reserve(a, 64, &e), 0);
+    assert_int_equal(model_seq_reserve(b, 64, &e), 0);
+    struct model_item apart[] = {{a, 1, false}, {b, 1, false}, {a, 2, false}};
+    assert_int_equal(model_forward(g.run, apart, 3, NULL, &l, &e), ERR_INVAL);
+    assert_int_equal(model_forward(g.run, apart, 0, NULL, &l, &e), ERR_INVAL);
+    assert_int_equal(model_forward(g.run, apart, 9, NULL, &l, &e), ERR_INVAL);
+    assert_int_equal(model_seq_len(a), 0);
+    assert_int_equal(model_forward(g.run, apart, 2, NULL, &l, &e), 0);
+    assert_int_equal(model_seq_len(a) + model_seq_len(b), 2);
+    model_seq_free(a);
+    model_seq_free(b);
+    rig_done(&g);
+    model_free(m);
+}
+
+static void cancelled_passes_advance_nothing(void **state)
+{
+    struct tiny tiny = tiny_default();
+    struct model *m = open_tiny(&tiny);
+    for (int threads = 1; threads <= 2; threads++) {
+        struct rig g = rig_new(m, threads, false, 2, 8);
+        struct model_seq *a = seq_new(&g, 100);
+        struct err e = {0};
+        const float *l = NULL;
+        atomic_bool cancel = true;
+        struct model_item item = {a, 5, true};
+        assert_int_equal(model_seq_reserve(a, 1, &e), 0);
+        assert_int_equal(model_forward(g.run, &item, 1, &cancel, &l, &e), ERR_CANCELLED);
+        assert_int_equal(model_seq_len(a), 0);
+        atomic_store(&cancel, false);
+        assert_int_equal(model_forward(g.run, &item, 1, &cancel, &l, &e), 0);
+        assert_int_equal(model_seq_len(a), 1);
+        model_seq_free(a);
+        rig_done(&g);
+    }
+    model_free(m);
+}
+
+/* ---- files that lie ---- */
+
+/* Opening must fail, and the message name `part`. */
+static void refuse(const struct tiny *t, int code, const char *part)
+{
+    char path[256];
+    struct model *m = NULL;
+    struct err e = {0};
+    assert_int_equal(tiny_write(t, tiny_path("bad", path)), 0);
+    int rc = model_open_path(path, &m, &e);
+    unlink(path);
+    if (rc == 0 || !strstr(e.msg, part))
+        fail_msg("wanted an error with \"%s\", got %d \"%s\"", part, rc, rc ? e.msg : "");
+    if (code)
+        assert_int_equal(rc, code);
+}
+
+static void bad_keys_are_named(void **state)
+{
+    static const struct {
+        const char *key;
+        enum tiny_bend bend;
+        uint32_t u;
+        float f;
+        const char *s;
+        int code;
+    } bad[] = {
+        {"general.architecture", TINY_STR, 0, 0, "mamba9", ERR_UNSUPPORTED},
+        {"general.architecture", TINY_ABSENT, 0, 0, NULL, 0},
+        {"llama.block_count", TINY_U32, 0, 0, NULL, 0},
+        {"llama.block_count", TINY_U32, 1000, 0, NULL, 0},
+        {"llama.block_count", TINY_U32, UINT32_MAX, 0, NULL, 0},
+        {"llama.embedding_length", TINY_U32, 0, 0, NULL, 0},
+        {"llama.embedding_length", TINY_U32, UINT32_MAX, 0, NULL, 0},
+        {"llama.feed_forward_length", TINY_U32, 0, 0, NULL, 0},
+        {"llama.feed_forward_length", TINY_U32, UINT32_MAX, 0, NULL, 0},
+        {"llama.feed_forward_length", TINY_STR, 0, 0, "many", 0},
+        {"llama.context_length", TINY_U32, 0, 0, NULL, 0},
+        {"llama.context_length", TINY_U32, UINT32_MAX, 0, NULL, 0},
+        {"llama.attention.head_count", TINY_U32, 0, 0, NULL, 0},
+        {"llama.attention.head_count", TINY_U32, UINT32_MAX, 0, NULL, 0},
+        {"llama.attention.head_count_kv", TINY_U32, 0, 0, NULL, 0},
+        {"llama.attention.head_count_kv", TINY_U32, 3, 0, NULL, 0},
+        {"llama.attention.key_length", TINY_U32, 12, 0, NULL, 0},
+        {"llama.attention.key_length", TINY_U32, 1u << 31, 0, NULL, 0},
+        {"llama.attention.key_length", TINY_U32, 0, 0, NULL, 0},
+        {"llama.attention.value_length", TINY_U32, 8, 0, NULL, 0},
+        {"llama.rope.dimension_count", TINY_U32, 18, 0, NULL, 0},
+        {"llama.rope.dimension_count", TINY_U32, 7, 0, NULL, 0},
+        {"llama.rope.dimension_count", TINY_U32, 0, 0, NULL, 0},
+        {"llama.rope.freq_base", TINY_F32, 0, 0, NULL, 0},
+        {"llama.rope.freq_base", TINY_F32, 0, NAN, NULL, 0},
+        {"llama.rope.freq_base", TINY_F32, 0, INFINITY, NULL, 0},
+        {"llama.rope.scaling.type", TINY_STR, 0, 0, "yarn", ERR_UNSUPPORTED},
+        {"llama.rope.scaling.factor", TINY_F32, 0, NAN, NULL, 0},
+        {"llama.attention.layer_norm_rms_epsilon", TINY_F32, 0, NAN, NULL, 0},
+        {"llama.attention.layer_norm_rms_epsilon", TINY_F32, 0, -1, NULL, 0},
+        {"llama.attention.layer_norm_rms_epsilon", TINY_ABSENT, 0, 0, NULL, 0},
+        {"llama.expert_count", TINY_U32, 8, 0, NULL, ERR_UNSUPPORTED},
+        {"llama.attention.causal", TINY_BOOL, 0, 0, NULL, ERR_UNSUPPORTED},
+        {"llama.vocab_size", TINY_U32, 7, 0, NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct tiny t = tiny_default();
+        t.bend_key = bad[i].key;
+        t.bend = bad[i].bend;
+        t.bend_u = bad[i].u;
+        t.bend_f = bad[i].f;
+        t.bend_s = bad[i].s;
+        refuse(&t, bad[i].code, bad[i].key);
+    }
+}
+
+static void bad_tensors_are_named(void **state)
+{
+    static const char *const names[] = {
+        "token_embd.weight",        "output_norm.weight",    "blk.0.attn_norm.weight",
+        "blk.1.attn_q.weight",      "blk.0.attn_k.weight",   "blk.0.attn_v.weight",
+        "blk.1.attn_output.weight", "blk.1.ffn_norm.weight", "blk.0.ffn_gate.weight",
+        "blk.1.ffn_up.weight",      "blk.1.ffn_down.weight"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct tiny t = tiny_default();
+        t.drop_tensor = names[i];
+        refuse(&t, ERR_FORMAT, names[i]);
+        t = tiny_default();
+        t.shape_tensor = names[i];
+        t.shape_row = 32;
+        refuse(&t, ERR_FORMAT, names[i]);
+    }
+    struct tiny t = tiny_default();
+    t.retype_tensor = "blk.0.ffn_up.weight";
+    t.retype = GGUF_DT_I16;
+    refuse(&t, ERR_UNSUPPORTED, "blk.0.ffn_up.weight");
+    t.retype_tensor = "output_norm.weight";
+    refuse(&t, ERR_UNSUPPORTED, "output_norm.weight");
+}
+
+static void tied_and_odd_shapes_work(void **state)
+{
+    static const struct {
+        uint32_t width, heads, kv_heads, head_dim, ff;
+    } shapes[] = {{40, 5, 1, 8, 100}, {24, 3, 3, 24, 172}, {64, 6, 2, 40, 52}, {8, 1, 1, 8, 1}};
+    int32_t tokens[20];
+    fill_tokens(tokens, 20, TINY_VOCAB, 9);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct tiny t = tiny_default();
+        t.tied = true;
+        t.width = shapes[i].width;
+        t.heads = shapes[i].heads;
+        t.kv_heads = shapes[i].kv_heads;
+        t.head_dim = shapes[i].head_dim;
+        t.ff = shapes[i].ff;
+        struct model *m = open_tiny(&t);
+        assert_true(model_traits(m)->tied && model_is_f32(m));
+        float *one = all_logits(m, 1, false, tokens, 20, 1);
+        float *two = all_logits(m, 2, false, tokens, 20, 20);
+        assert_memory_equal(one, two, 20 * TINY_VOCAB * sizeof *one);
+        assert_true(isfinite(one[0]));
+        free(one);
+        free(two);
+        model_free(m);
+    }
+}
+
+/* A context of millions costs nothing until it is used. */
+static void large_contexts_cost_no_memory(void **state)
+{
+    struct tiny t = tiny_default();
+    t.ctx = 1 << 24;
+    struct model *m = open_tiny(&t);
+    struct rusage a, b;
+    getrusage(RUSAGE_SELF, &a);
+    struct rig g = rig_new(m, 2, false, (1 << 24) / 64, 512);
+    struct model_seq *s = seq_new(&g, 1 << 24);
+    float last[TINY_VOCAB];
+    int32_t tokens[100];
+    fill_tokens(tokens, 100, TINY_VOCAB, 10);
+    feed(&g, s, tokens, 100, last);
+    getrusage(RUSAGE_SELF, &b);
+    model_seq_free(s);
+    rig_done(&g);
+    model_free(m);
+    assert_true(b.ru_maxrss - a.ru_maxrss < 16 * 1024);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(llama_dense_equals_the_reference),
+        cmocka_unit_test(quantised_files_are_near_the_reference),
+        cmocka_unit_test(bits_do_not_depend_on_slices_or_threads),
+        cmocka_unit_test(exact_path_is_near_the_quantised_one),
+        cmocka_unit_test(bits_do_not_depend_on_the_batch),
+        cmocka_unit_test(shared_prefixes_stay_apart),
+        cmocka_unit_test(full_pools_and_wrong_calls_are_errors),
+        cmocka_unit_test(cancelled_passes_advance_nothing),
+        cmocka_unit_test(bad_keys_are_named),
+        cmocka_unit_test(bad_tensors_are_named),
+        cmocka_unit_test(tied_and_odd_shapes_work),
+        cmocka_unit_test(large_contexts_cost_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
