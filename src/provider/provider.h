@@ -25,7 +25,8 @@ struct provider_params {
     struct egress *egress;
     struct net_loop *loop;
     /* Deadlines. first: until the first event of a streamed answer; whole: until an answer that is
-     * not streamed; idle: between events (a keep-alive comment is none). 0: 60 s, 600 s, 60 s. */
+     * not streamed has come; idle: between events (a keep-alive comment is none). 0: 10 s, 120 s,
+     * 600 s, 90 s. A request of high effort may think four times as long before its first event. */
     int connect_ms, first_ms, whole_ms, idle_ms;
     /* NULL: getenv. For tests. */
     const char *(*env)(const char *name);
