@@ -217,9 +217,13 @@ static int put_system(struct enc *x)
     for (size_t i = 0; i < r->nmsgs; i++) {
         if (!is_system(r, &r->msgs[i]))
             continue;
+        if (r->msgs[i].name.n)
+            return enc_unsupported(x, "messages.name", "anthropic");
         n++;
         only = &r->msgs[i];
     }
+    if (n == r->nmsgs)
+        return enc_unsupported(x, "messages: nothing but system messages", "anthropic");
     if (!n)
         return 0;
     if (n == 1 && is_bare_text(only)) {
