@@ -31,6 +31,7 @@ static void flow_unlink(struct flow *f)
 
 void flow_free(struct flow *f)
 {
+    struct house *h = f->h;
     flow_unlink(f);
     net_timer_free(f->timer);
     if (f->count.kept && f->count.kept_free)
@@ -44,6 +45,7 @@ void flow_free(struct flow *f)
     buf_done(&f->text);
     arena_free(f->arena);
     free(f);
+    house_flow_ended(h);
 }
 
 void flow_fail(struct flow *f, const struct err *err)
