@@ -4,8 +4,6 @@
  * order they lie. */
 #include "avx512_int.h"
 
-#define AHEAD 64 /* rows */
-
 INLINE __m512i add_pairs(__m512i a, __m512i b)
 {
     return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -50,10 +48,11 @@ INLINE __m512i quarter_copies(const uint8_t *p)
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
 }
 
-/* 16 rows with one column. `next`: where the rows to be prefetched begin. */
-INLINE __m512 rows16(enum kern_type type, const uint8_t *const p[ROWS], const uint8_t *next,
-                     const uint8_t *x, size_t k)
+/* 16 rows from r with one column. */
+INLINE __m512 rows16(enum kern_type type, const struct kern_mul *m, size_t r,
+                     const uint8_t *const p[ROWS], const uint8_t *x)
 {
+    size_t k = m->w->k;
     const size_t bytes = type == KERN_Q4_1 ? Q4_1_BYTES : Q8_0_BYTES;
     const float *d = (const float *)(const void *)(x + k), *s = d + k / BLOCK;
     const int32_t *offset = (const int32_t *)(const void *)s;
@@ -62,8 +61,7 @@ INLINE __m512 rows16(enum kern_type type, const uint8_t *const p[ROWS], const ui
         size_t at = b * bytes;
         __m512i x0 = quarter_copies(x + b * BLOCK), x1 = quarter_copies(x + b * BLOCK + 16);
         __m512 dx = _mm512_set1_ps(d[b]), dw, mw;
-        for (size_t line = 0; line < ROWS * bytes; line += 64)
-            _mm_prefetch((const char *)next + ROWS * at + line, _MM_HINT_T1);
+        prefetch_ahead(m, r, b, ROWS * bytes);
         if (type == KERN_Q4_1) {
             half_pairs(p, at, &dw, &mw);
             __m512 dot = _mm512_cvtepi32_ps(dots_q4_1(p, at + 4, x0, x1));
@@ -81,13 +79,14 @@ INLINE __m512 rows16(enum kern_type type, const uint8_t *const p[ROWS], const ui
 
 INLINE void mul_few(enum kern_type type, const struct kern_mul *m)
 {
+    prefetch_first(m);
     for (size_t r = m->r0; r < m->r1; r += ROWS) {
         const uint8_t *p[ROWS];
         size_t left = m->r1 - r < ROWS ? m->r1 - r : ROWS;
         row_pointers(m, r, p);
         for (size_t c = 0; c < m->n; c++) {
             const uint8_t *x = (const uint8_t *)m->act + c * column_bytes(m->w->k);
-            __m512 sum = rows16(type, p, p[0] + AHEAD * m->w->stride, x, m->w->k);
+            __m512 sum = rows16(type, m, r, p, x);
             _mm512_mask_storeu_ps(m->out + c * m->out_stride + r, (__mmask16)((1u << left) - 1),
                                   sum);
         }
