@@ -331,7 +331,7 @@ static int find_backend(struct flow *f, struct err *e)
     if (c->backend == ROUTE_LOCAL)
         f->backend = local_backend(f->answering->local);
     else
-        f->backend = providers_backend(f->h->providers, str_of(c->provider));
+        f->backend = provider_backend(provider_find(f->h->providers, str_of(c->provider)));
     return f->backend ? 0 : err_set(e, ERR_NOT_FOUND, "%s is gone", c->id);
 }
 

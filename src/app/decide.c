@@ -4,7 +4,7 @@
 
 #include "clock.h"
 #include "fit.h"
-#include "log.h"
+#include "quality.h"
 
 #include <string.h>
 
@@ -107,26 +107,85 @@ static void set_price(struct flow *f, struct route_candidate *c)
     c->price_source = p.source;
 }
 
-static void add_provider(struct flow *f, const struct provider_model *m)
+/* A provider that failed three times in a row rests for a minute. */
+static bool resting(const struct provider_facts *k, int64_t now_ms)
+{
+    return k->fails >= 3 && now_ms - k->last_fail_ms < 60000;
+}
+
+/* An address of this machine: reached without the network, though not the same as zone device. */
+static bool on_machine(const struct provider_info *row)
+{
+    struct str url = str_of(row->url);
+    size_t at = str_find(url, STR("://"), 0);
+    if (at == SIZE_MAX)
+        return true; /* a Unix socket */
+    struct str host = str_n(url.p + at + 3, url.n - at - 3);
+    return str_starts(host, STR("127.")) || str_starts(host, STR("localhost")) ||
+           str_starts(host, STR("[::1]"));
+}
+
+static void add_provider_model(struct flow *f, const struct provider_info *row,
+                               const struct provider_facts *known, const struct provider_model *m)
 {
     struct route_candidate *c = add(f);
     if (!c)
         return;
-    c->provider = m->provider;
-    c->model = m->id;
-    c->id = arena_printf(f->arena, "%s/%s", m->provider, m->id);
+    struct quality q = quality_of(m->id);
+    c->provider = row->name;
+    c->model = arena_strz(f->arena, m->id);
+    c->id = arena_printf(f->arena, "%s/%.*s", row->name, STR_ARG(m->id));
     c->backend = ROUTE_PROVIDER;
     c->zone = m->zone;
-    c->on_machine = m->on_machine;
+    c->on_machine = on_machine(row);
     c->caps = m->caps;
     c->loaded = true;
-    c->quality = m->quality;
-    c->quality_source = m->quality_source;
-    c->healthy = m->healthy;
-    c->health_note = m->health_note;
-    c->limited_until_ms = m->limited_until_ms;
-    c->no_key = m->no_key;
+    c->params = q.params;
+    c->quality = q.score;
+    c->quality_source = q.source;
+    c->healthy = !resting(known, f->came_ms);
+    c->health_note = c->healthy ? NULL : "failed three times in a row, resting for a minute";
+    c->limited_until_ms = known->limited_until_ms;
+    c->no_key = !known->usable;
     set_price(f, c);
+}
+
+/* A model that is asked for by name need not be in the row's list: providers bring out new ones
+ * every week. */
+static void add_asked(struct flow *f, struct provider *p, const struct provider_info *row,
+                      const struct provider_facts *known)
+{
+    struct str head, rest;
+    if (!str_cut(f->req->model, '/', &head, &rest) || !str_is(head, row->name) || !rest.n)
+        return;
+    for (size_t i = 0; i < row->nmodels; i++)
+        if (str_eq(row->models[i].id, rest))
+            return;
+    struct provider_model m = {.id = rest, .zone = provider_zone(p, rest)};
+    m.caps = (struct gen_caps){.chat = true,
+                               .tools = true,
+                               .images = true,
+                               .documents = true,
+                               .json = true,
+                               .schema = true,
+                               .reasoning = true,
+                               .many = true};
+    add_provider_model(f, row, known, &m);
+}
+
+static void add_providers(struct flow *f)
+{
+    struct provider_table *t = f->h->providers;
+    for (size_t i = 0; i < provider_count(t); i++) {
+        struct provider *p = provider_at(t, i);
+        struct provider_info row;
+        struct provider_facts known;
+        provider_describe(p, &row);
+        provider_facts(p, &known);
+        for (size_t k = 0; k < row.nmodels; k++)
+            add_provider_model(f, &row, &known, &row.models[k]);
+        add_asked(f, p, &row, &known);
+    }
 }
 
 /* ---- the plan ---- */
@@ -178,9 +237,7 @@ int flow_decide(struct flow *f)
     if (!f->facts.candidates)
         return err_set(&f->err, ERR_NOMEM, "no memory for the route");
     add_locals(f);
-    struct provider_model m;
-    for (size_t i = 0; providers_model_at(f->h->providers, i, f->came_ms, &m); i++)
-        add_provider(f, &m);
+    add_providers(f);
     read_policy(f, &f->facts.policy);
     rc = route_plan_make(f->arena, &f->facts, &f->plan, &f->err);
     if (rc)

@@ -120,22 +120,50 @@ static int open_ledger(struct house *h, struct err *e)
 
 /* ---- providers ---- */
 
+/* All keys of one [provider.NAME] section, which inih gives one by one. */
+static int add_section(struct house *h, const char *section, struct err *e)
+{
+    const struct settings *s = h->s;
+    struct provider_kv *kv = calloc(s->npairs, sizeof *kv);
+    struct err inner;
+    size_t n = 0;
+    if (!kv)
+        return err_set(e, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < s->npairs; i++)
+        if (strcmp(s->pairs[i].section, section) == 0)
+            kv[n++] = (struct provider_kv){s->pairs[i].key, s->pairs[i].value};
+    int rc = provider_add(h->providers, section + strlen("provider."), kv, n, &inner);
+    free(kv);
+    return rc ? err_set(e, rc, "weir.conf, [%s]: %s", section, err_msg(&inner)) : 0;
+}
+
+static bool first_of_section(const struct settings *s, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(s->pairs[k].section, s->pairs[i].section) == 0)
+            return false;
+    return true;
+}
+
+static void scanned(void *ctx, int found)
+{
+    struct house *h = ctx;
+    net_loop_stop(h->loop);
+}
+
 static int open_providers(struct house *h, struct err *e)
 {
     const struct settings *s = h->s;
-    struct provider_setting *list = calloc(s->npairs + 1, sizeof *list);
-    size_t n = 0;
-    if (!list)
-        return err_set(e, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < s->npairs; i++)
-        if (strncmp(s->pairs[i].section, "provider.", 9) == 0)
-            list[n++] = (struct provider_setting){s->pairs[i].section + 9, s->pairs[i].key,
-                                                  s->pairs[i].value};
-    struct providers_params p = {.egress = h->egress, .settings = list, .nsettings = n};
-    int rc = providers_new(&p, &h->providers, e);
-    free(list);
-    if (rc == 0 && !s->offline)
-        providers_discover(h->providers);
+    struct provider_params p = {.egress = h->egress, .loop = h->loop};
+    struct err ignored;
+    int rc = provider_table_new(&p, &h->providers, e);
+    for (size_t i = 0; rc == 0 && i < s->npairs; i++)
+        if (strncmp(s->pairs[i].section, "provider.", 9) == 0 && first_of_section(s, i))
+            rc = add_section(h, s->pairs[i].section, e);
+    /* Servers on this machine are asked before anybody asks us: milliseconds when there are none.
+     */
+    if (rc == 0 && !s->offline && provider_scan(h->providers, scanned, h, &ignored) == 0)
+        net_loop_run(h->loop);
     return rc;
 }
 
@@ -253,7 +281,7 @@ void house_free(struct house *h)
     if (h->tcp)
         net_server_close(h->tcp);
     models_free(h->models);
-    providers_free(h->providers);
+    provider_table_free(h->providers);
     egress_free(h->egress);
     net_loop_free(h->loop);
     privacy_rules_free(h->rules);

@@ -22,7 +22,7 @@ struct house {
     struct ledger *ledger;
     struct net_loop *loop;
     struct egress *egress;
-    struct providers *providers;
+    struct provider_table *providers;
     struct models *models;
     struct fit_machine
         machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */

@@ -73,25 +73,50 @@ static void local_json(struct models_entry *en, struct buf *b)
     buf_putc(b, '}');
 }
 
-static void provider_json(const struct provider_model *m, struct buf *b)
+static void provider_model_json(const struct provider_info *row, const struct provider_facts *known,
+                                const struct provider_model *m, struct buf *b)
 {
     char id[512];
-    snprintf(id, sizeof id, "%s/%s", m->provider, m->id);
+    bool limited = known->limited_until_ms > clock_wall_ms();
+    snprintf(id, sizeof id, "%s/%.*s", row->name, STR_ARG(m->id));
     buf_puts(b, "{\"id\":");
     buf_json_str(b, str_of(id));
     buf_puts(b, ",\"where\":\"provider\",\"provider\":");
-    buf_json_str(b, str_of(m->provider));
+    buf_json_str(b, str_of(row->name));
     buf_printf(b, ",\"zone\":\"%s\",\"usable\":%s,\"found\":%s,", zone_name(m->zone),
-               flag(!m->no_key && m->healthy), flag(m->found));
-    field(b, "note", m->no_key ? "no key" : m->health_note);
+               flag(known->usable && !limited), flag(strcmp(row->source, "found") == 0));
+    field(b, "note", !known->usable ? "no key" : limited ? "rate limited" : NULL);
     buf_putc(b, ',');
     caps_json(&m->caps, b);
     buf_putc(b, '}');
 }
 
+/* Call fn for every model of every provider. */
+static void each_model(struct house *h, struct buf *b, bool *first,
+                       void (*fn)(const struct provider_info *row,
+                                  const struct provider_facts *known,
+                                  const struct provider_model *m, struct buf *b, bool *first))
+{
+    for (size_t i = 0; i < provider_count(h->providers); i++) {
+        struct provider_info row;
+        struct provider_facts known;
+        provider_describe(provider_at(h->providers, i), &row);
+        provider_facts(provider_at(h->providers, i), &known);
+        for (size_t k = 0; k < row.nmodels; k++)
+            fn(&row, &known, &row.models[k], b, first);
+    }
+}
+
+static void picker_row(const struct provider_info *row, const struct provider_facts *known,
+                       const struct provider_model *m, struct buf *b, bool *first)
+{
+    buf_puts(b, *first ? "" : ",");
+    *first = false;
+    provider_model_json(row, known, m, b);
+}
+
 static void models_json(struct house *h, struct buf *b)
 {
-    struct provider_model m;
     bool first = true;
     models_refresh(h->models);
     for (struct models_entry *en = models_first(h->models); en; en = en->next) {
@@ -101,11 +126,7 @@ static void models_json(struct house *h, struct buf *b)
         first = false;
         local_json(en, b);
     }
-    for (size_t i = 0; providers_model_at(h->providers, i, clock_wall_ms(), &m); i++) {
-        buf_puts(b, first ? "" : ",");
-        first = false;
-        provider_json(&m, b);
-    }
+    each_model(h, b, &first, picker_row);
 }
 
 void status_models(struct house *h, struct net_req *r)
@@ -117,36 +138,36 @@ void status_models(struct house *h, struct net_req *r)
     send_json(r, &b);
 }
 
-static void openai_model(struct buf *b, bool *first, const char *prefix, const char *id,
-                         const char *owner)
+static void openai_model(struct buf *b, bool *first, const char *id, const char *owner)
 {
-    char whole[512];
-    snprintf(whole, sizeof whole, "%s%s", prefix, id);
     buf_printf(b, "%s{\"id\":", *first ? "" : ",");
-    buf_json_str(b, str_of(whole));
+    buf_json_str(b, str_of(id));
     buf_puts(b, ",\"object\":\"model\",\"created\":0,\"owned_by\":");
     buf_json_str(b, str_of(owner));
     buf_putc(b, '}');
     *first = false;
 }
 
+static void openai_row(const struct provider_info *row, const struct provider_facts *known,
+                       const struct provider_model *m, struct buf *b, bool *first)
+{
+    char id[512];
+    snprintf(id, sizeof id, "%s/%.*s", row->name, STR_ARG(m->id));
+    if (known->usable)
+        openai_model(b, first, id, row->name);
+}
+
 void status_openai_models(struct house *h, struct net_req *r)
 {
     struct buf b = BUF_INIT(MAX_REPORT);
-    struct provider_model m;
-    char prefix[128];
     bool first = true;
     models_refresh(h->models);
     buf_puts(&b, "{\"object\":\"list\",\"data\":[");
-    openai_model(&b, &first, "", "auto", "weir");
+    openai_model(&b, &first, "auto", "weir");
     for (struct models_entry *en = models_first(h->models); en; en = en->next)
         if (!en->from_path)
-            openai_model(&b, &first, "", en->name, "local");
-    for (size_t i = 0; providers_model_at(h->providers, i, clock_wall_ms(), &m); i++) {
-        snprintf(prefix, sizeof prefix, "%s/", m.provider);
-        if (!m.no_key)
-            openai_model(&b, &first, prefix, m.id, m.provider);
-    }
+            openai_model(&b, &first, en->name, "local");
+    each_model(h, &b, &first, openai_row);
     buf_puts(&b, "]}\n");
     send_json(r, &b);
 }
@@ -155,8 +176,9 @@ void status_openai_models(struct house *h, struct net_req *r)
 
 static void providers_json(struct house *h, struct buf *b)
 {
-    struct provider_row row;
-    for (size_t i = 0; providers_row_at(h->providers, i, &row); i++) {
+    struct provider_info row;
+    for (size_t i = 0; i < provider_count(h->providers); i++) {
+        provider_describe(provider_at(h->providers, i), &row);
         buf_puts(b, i ? ",{" : "{");
         field(b, "name", row.name);
         buf_putc(b, ',');
@@ -166,8 +188,8 @@ static void providers_json(struct house *h, struct buf *b)
         buf_putc(b, ',');
         field(b, "key_source", row.key_source);
         buf_printf(b, ",\"zone\":\"%s\",\"key\":%s,\"found\":%s,\"configured\":%s,\"models\":%zu}",
-                   zone_name(row.zone), flag(row.key), flag(row.found), flag(row.configured),
-                   row.nmodels);
+                   zone_name(row.zone), flag(row.has_key), flag(strcmp(row.source, "found") == 0),
+                   flag(strcmp(row.source, "config") == 0), row.nmodels);
     }
 }
 
@@ -347,14 +369,18 @@ void status_request(struct house *h, struct net_req *r, struct str id)
 
 /* ---- testing a provider ---- */
 
-static void test_done(void *ctx, const struct err *err, size_t nmodels, int64_t ms)
+static void test_done(void *ctx, const struct err *err)
 {
     struct report *p = ctx;
+    struct provider *row = provider_find(p->h->providers, str_of(p->id));
+    struct provider_info info = {0};
     if (err) {
         p->err = *err;
         p->rc = err->code;
     } else {
-        buf_printf(&p->out, "{\"ok\":true,\"models\":%zu,\"ms\":%lld}\n", nmodels, (long long)ms);
+        provider_describe(row, &info);
+        buf_printf(&p->out, "{\"ok\":true,\"models\":%zu,\"ms\":%lld}\n", info.nmodels,
+                   (long long)(clock_wall_ms() - p->query.from_ms));
     }
     report_done(p);
 }
@@ -365,7 +391,10 @@ void status_provider_test(struct house *h, struct net_req *r)
     if (!p)
         return;
     copy_param(r, "name", p->id, sizeof p->id);
-    p->rc = providers_test(h->providers, str_of(p->id), test_done, p, &p->err);
+    p->query.from_ms = clock_wall_ms();
+    struct provider *row = provider_find(h->providers, str_of(p->id));
+    p->rc = row ? provider_test(row, test_done, p, &p->err)
+                : err_set(&p->err, ERR_NOT_FOUND, "there is no provider '%s'", p->id);
     if (p->rc)
         report_done(p);
 }

@@ -22,7 +22,8 @@ struct egress;
 
 struct egress_params {
     struct net_loop *loop; /* NULL: only egress_fetch (command line) */
-    const char *home;      /* $WEIR_HOME; the log is home/egress.log, mode 0600 */
+    const char *home;      /* $WEIR_HOME; the log is home/egress.log, mode 0600. NULL: no log, and
+                              then only Unix sockets may be dialled */
     bool offline;          /* refuse everything but Unix sockets and loopback */
 };
 int egress_new(const struct egress_params *p, struct egress **out, struct err *e);
@@ -54,7 +55,8 @@ struct egress_call {
 
 struct egress_run;
 /* On the loop. ERR_POLICY when the gate refuses (no socket was opened); then no callback comes. A
- * refusal that is known only after the name was resolved arrives by `end` with ERR_POLICY. */
+ * refusal that is known only after the name was resolved arrives by `end` with ERR_POLICY. Not from
+ * inside `head` or `data` (from `end`, yes). Redirects are not followed: a 3xx is an answer. */
 int egress_start(struct egress *eg, const struct egress_call *call, struct egress_run **out,
                  struct err *e);
 void egress_resume(struct egress_run *r);
@@ -64,7 +66,9 @@ void egress_cancel(
 
 /* A download that a person asked for: blocking, on the caller's thread, carries no request's data.
  * Follows redirects (each hop checked and logged; Authorization dropped when the host changes).
- * offset: resume by Range. *status is the last response's status. */
+ * offset: resume by Range. *status is the last response's status: whatever it is, the answer is 0
+ * and `head` has been called; `data` gets the body of a 2xx only. ranged false after an offset: the
+ * file comes from its beginning (the server knows no ranges, or the file changed). */
 struct egress_fetch {
     const char *url;
     const char *rule; /* "pull" */

@@ -67,6 +67,7 @@ struct gen_tool {
     struct str name, description;
     struct str schema; /* JSON text of the parameters' schema; empty: no parameters */
     bool strict;
+    bool cache_mark; /* as gen_part's */
 };
 
 enum gen_choice {

@@ -21,9 +21,10 @@ struct attn_ops {
      * page may be written too. */
     void (*scores)(struct attn_query *const *q, size_t n, enum kern_type type, const void *k,
                    size_t head_dim, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE]);
-    /* Scale the scores, move max and sum on, leave exp(s - max) in p: 0 outside [lo, hi). Returns
-     * what acc is to be multiplied with. */
-    float (*softmax)(struct attn_query *q, float scale, float p[KERN_PAGE]);
+    /* For queries i < n: scale the scores, move max and sum on, leave exp(s - max) in p[i], 0
+     * outside [lo, hi) where the vectors reach. rescale[i]: what acc is to be multiplied with. */
+    void (*softmax)(struct attn_query *const *q, size_t n, float scale,
+                    float p[ATTN_BLOCK][KERN_PAGE], float rescale[ATTN_BLOCK]);
     /* acc_i = fma(p[i][j], v_j, acc_i) for j in [lo, hi) in order, all queries i < n. */
     void (*gather)(struct attn_query *const *q, size_t n, enum kern_type type, const void *v,
                    size_t head_dim, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE]);

@@ -105,8 +105,11 @@ static void block(const struct kern_attn *a, const struct attn_ops *ops, struct 
     }
     all_hi = all_hi < all_lo ? all_lo : all_hi;
     ops->scores(q, n, type, k, hd, lo, hi, p);
+    float rescale[ATTN_BLOCK];
+    ops->softmax(q, n, a->scale, p, rescale);
     for (size_t i = 0; i < n; i++)
-        ops->scale(q[i]->acc, hd, ops->softmax(q[i], a->scale, p[i]));
+        if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
+            ops->scale(q[i]->acc, hd, rescale[i]);
     for (size_t i = 0; i < n; i++)
         gather_one(q, i, ops, type, v, hd, q[i]->lo, all_lo < q[i]->hi ? all_lo : q[i]->hi, p);
     if (all_lo < all_hi)

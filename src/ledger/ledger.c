@@ -76,15 +76,23 @@ static bool used_nothing(const struct gen_usage *u)
     return u->input <= 0 && u->output <= 0;
 }
 
+/* Did a call that reports no tokens perhaps use some? A provider bills what it made before its
+ * client left, or before its stream broke; one that refused the call bills nothing. */
+static bool may_have_used(const struct ledger_end *end)
+{
+    bool broken = end->code == ERR_CANCELLED || end->code == ERR_TIMEOUT || end->code == ERR_CUT;
+    return end->first_ms >= 0 || (broken && end->queue_ms >= 0);
+}
+
 /* The provider's own figure, else tokens by price. A call that failed before anything was used
  * costs nothing, whatever its price. */
-static int64_t call_cost(const struct price *p, const struct ledger_end *end)
+static int64_t call_cost(const struct price *p, enum gen_zone zone, const struct ledger_end *end)
 {
     int64_t cost;
     if (end->provider_cost >= 0)
         return end->provider_cost;
     if (end->code != 0 && used_nothing(&end->usage))
-        return 0;
+        return zone == GEN_CLOUD && may_have_used(end) ? MONEY_UNKNOWN : 0;
     return p && price_cost(p, &end->usage, &cost, NULL) == 0 ? cost : MONEY_UNKNOWN;
 }
 
@@ -101,11 +109,11 @@ static int64_t baseline_cost(const struct ledger *l, const struct gen_usage *usa
     return price_cost(&l->baseline, &u, &cost, NULL) == 0 ? cost : MONEY_UNKNOWN;
 }
 
-static void costs_by(const struct ledger *l, const struct price *p, int64_t carried,
+static void costs_by(const struct ledger *l, const struct price *p, const struct ledger_begin *b,
                      const struct ledger_end *end, int64_t *cost, int64_t *baseline)
 {
-    int64_t sum = call_cost(p, end);
-    if (sum != MONEY_UNKNOWN && !money_add(sum, carried, &sum))
+    int64_t sum = call_cost(p, b->zone, end);
+    if (sum != MONEY_UNKNOWN && !money_add(sum, b->carried, &sum))
         sum = MONEY_UNKNOWN;
     *cost = sum;
     *baseline = baseline_cost(l, &end->usage);
@@ -116,7 +124,7 @@ void ledger_costs(const struct ledger *l, const struct ledger_begin *b,
 {
     struct price p;
     bool known = prices_find(l->prices, b->provider, b->model, b->zone, &p, NULL) == 0;
-    costs_by(l, known ? &p : NULL, b->carried, end, cost, baseline);
+    costs_by(l, known ? &p : NULL, b, end, cost, baseline);
 }
 
 /* The row as it will be written at the end, but for what only the database knows. */
@@ -130,8 +138,8 @@ static int closed_row(const struct ledger *l, const struct ledger_begin *b,
     if (rc)
         return rc;
     bool known = prices_find(l->prices, b->provider, b->model, b->zone, &p, NULL) == 0;
-    costs_by(l, known ? &p : NULL, b->carried, end, &r->cost, &r->baseline);
-    if (end->provider_cost >= 0)
+    costs_by(l, known ? &p : NULL, b, end, &r->cost, &r->baseline);
+    if (end->provider_cost >= 0 && b->zone == GEN_CLOUD)
         r->price = STR("as the provider says");
     else if (known)
         r->price = str_of(arena_printf(a, "%s%s%s", p.id, p.date[0] ? ", as of " : "", p.date));

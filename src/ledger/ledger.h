@@ -77,8 +77,9 @@ struct ledger_begin {
     struct str client;             /* the name of the client's key, or empty */
     int64_t input;                 /* tokens of the prompt; for the reservation */
     bool input_exact;              /* false: an estimate; the reservation adds a quarter and 64 */
-    int64_t max_output;            /* the limit that is sent to the provider; 0: none is sent: the
-                                      model's own, or 32,768 where that is unknown */
+    int64_t max_output;            /* of all choices together, the limit that is sent to the
+                                      provider; 0: none is sent: the model's own, or 32,768 where
+                                      that is unknown */
     int64_t carried;               /* nano-dollars that earlier attempts of this request cost */
 };
 
@@ -90,8 +91,9 @@ struct ledger_end {
     struct str model_answered;
     struct gen_usage usage; /* estimated where the provider did not say; zeros: nothing was used */
     int64_t provider_cost;  /* nano-dollars as the provider itself says; -1: it does not */
-    int64_t queue_ms, first_ms, total_ms; /* since the request came; -1: never */
-    double tokens_per_s;                  /* of the answer; 0: unknown */
+    /* Since the request came; -1: never. queue_ms: until the backend was started. */
+    int64_t queue_ms, first_ms, total_ms;
+    double tokens_per_s; /* of the answer; 0: unknown */
 };
 
 struct ledger;
@@ -118,15 +120,16 @@ int ledger_reserve(struct ledger *l, const struct ledger_begin *b, store_done_fn
  * a second time changes nothing and is acknowledged with 0. When the store fails, `done` (or, when
  * its queue is full, the return value; then no callback comes) says so: the answer ends with a
  * warning. The row is then kept and written with the next write that succeeds; if none does before
- * the process ends, a paid one is charged its reservation at the next start. */
+ * the process ends, a paid one is charged its reservation at the next start.
+ * `done` may be NULL. */
 int ledger_settle(struct ledger *l, const struct ledger_begin *b, const struct ledger_end *end,
                   store_done_fn *done, void *ctx, struct err *e);
 
 /* What a row costs and would have cost at the baseline, by itself: MONEY_UNKNOWN where unknown. */
 void ledger_costs(const struct ledger *l, const struct ledger_begin *b,
                   const struct ledger_end *end, int64_t *cost, int64_t *baseline);
-/* The row as a JSON object, the same as ledger_row gives once it is written: the `account` a client
- * is shown. */
+/* The row as a JSON object, the same as ledger_row gives once it is written (but for `attempts`,
+ * and `reserved` where nothing was): the `account` a client is shown. */
 int ledger_account(const struct ledger *l, const struct ledger_begin *b,
                    const struct ledger_end *end, struct buf *out, struct err *e);
 /* The most this call can cost, as ledger_reserve would hold it. ERR_NOT_FOUND: unknown. */

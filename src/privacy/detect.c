@@ -16,6 +16,8 @@
 #define MEDIA_MAX 4096
 #define ESCAPE_ROUNDS 3
 #define SNIFF_BYTES 4096
+#define EMBEDDED_MAX 4096 /* data: URLs of one text that are read each; more count as found */
+#define SHORTEST 6        /* bytes of the shortest thing a pattern finds: a@b.cd */
 
 /* One field within the bytes that are scanned together. */
 struct segment {
@@ -142,12 +144,20 @@ static detect_fn *const detectors[PRIVACY_KINDS] = {
     [PRIVACY_KEY] = detect_key,     [PRIVACY_TOKEN] = detect_token,
 };
 
+static void begin_detector(struct hits *h)
+{
+    h->base = h->n;
+    h->full = false;
+}
+
 static void run_detectors(const struct privacy_rules *r, struct str text, struct hits *h)
 {
     for (int k = 0; k < PRIVACY_KINDS; k++) {
-        if (detectors[k] && !(r->off & 1u << k))
+        begin_detector(h);
+        if (detectors[k] && text.n >= SHORTEST && !(r->off & 1u << k))
             detectors[k](r, text, h);
     }
+    begin_detector(h);
     if (r->words && !(r->off & 1u << PRIVACY_WORD))
         detect_word(r->words, text, h);
 }
@@ -165,23 +175,39 @@ static bool shadowed(const struct hits *h, const struct hit *phone)
     return false;
 }
 
-static int scan_plain(struct scan *s, const struct flat *form)
+static int scan_view(struct scan *s, const struct flat *view)
 {
-    struct flat view = {0};
-    int code = flat_normalise(form, &view, s->e);
-    if (code)
-        return code;
     struct hits h = {0};
-    run_detectors(s->rules, flat_str(&view), &h);
+    int code = 0;
+    run_detectors(s->rules, flat_str(view), &h);
     if (h.failed)
         code = err_set(s->e, ERR_NOMEM, "no memory to scan a text");
     s->out->more = s->out->more || h.more;
     for (size_t i = 0; code == 0 && i < h.n; i++) {
         if (h.v[i].kind == PRIVACY_PHONE && !h.v[i].unknown && shadowed(&h, &h.v[i]))
             continue;
-        code = keep(s, &view, &h.v[i]);
+        code = keep(s, view, &h.v[i]);
     }
     free(h.v);
+    return code;
+}
+
+static bool is_ascii(struct str s)
+{
+    unsigned char any = 0;
+    for (size_t i = 0; i < s.n; i++)
+        any |= (unsigned char)s.p[i];
+    return any < 0x80;
+}
+
+static int scan_plain(struct scan *s, const struct flat *form)
+{
+    if (is_ascii(flat_str(form)))
+        return scan_view(s, form); /* nothing to normalise */
+    struct flat view = {0};
+    int code = flat_normalise(form, &view, s->e);
+    if (code == 0)
+        code = scan_view(s, &view);
     flat_done(&view);
     return code;
 }
@@ -256,8 +282,12 @@ static int scan_embedded(struct scan *s, const struct flat *form)
     struct str text = flat_str(form);
     static const struct str mark = {";base64,", 8};
     int code = 0;
-    size_t at = 0;
+    size_t at = 0, n = 0;
     while (code == 0 && (at = str_find(text, mark, at)) != SIZE_MAX) {
+        if (n++ == EMBEDDED_MAX) {
+            struct hit rest = {.kind = PRIVACY_TOKEN, .unknown = true, .start = at, .end = text.n};
+            return keep(s, form, &rest);
+        }
         size_t begin = at;
         while (begin > 0 && at - begin < 128 && text.p[begin - 1] != ':')
             begin--;

@@ -217,7 +217,12 @@ static bool iban_at(struct str text, size_t start, size_t end, size_t *stop)
         if (n == 2 && !want)
             return false;
     }
-    if (!want || n != want || !is_digit(c[2]) || !is_digit(c[3]) || mod97(c, n) != 1)
+    size_t digits = 0;
+    for (size_t k = 0; k < n; k++)
+        digits += is_digit(c[k]);
+    /* Account numbers are digits mainly; words that happen to give 1 are not. */
+    if (!want || n != want || !is_digit(c[2]) || !is_digit(c[3]) || digits < n / 2 ||
+        mod97(c, n) != 1)
         return false;
     *stop = i;
     return true;

@@ -267,6 +267,14 @@ static bool ends_well(struct str text, size_t end, size_t *out)
     return end >= text.n || (!is_alnum(text.p[end]) && text.p[end] != '_');
 }
 
+/* The plus and the parenthesis before the first digit are part of the number. */
+static size_t begin_of(struct str text, size_t floor, size_t at)
+{
+    while (at > floor && strchr("(+", text.p[at - 1]) && text.p[at - 1])
+        at--;
+    return at;
+}
+
 static size_t on_run(struct str text, size_t start, size_t end, struct hits *h)
 {
     struct run r;
@@ -281,7 +289,7 @@ static size_t on_run(struct str text, size_t start, size_t end, struct hits *h)
             size_t stop;
             if (!ends_well(text, r.g[from + n - 1].end, &stop) || !is_phone(&r, from, from + n))
                 continue;
-            hits_add(h, PRIVACY_PHONE, r.g[from].start, stop, false);
+            hits_add(h, PRIVACY_PHONE, begin_of(text, start, r.g[from].start), stop, false);
             from += n - 1;
             break;
         }

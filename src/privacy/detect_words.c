@@ -225,7 +225,7 @@ void detect_word(const struct words *w, struct str text, struct hits *h)
     }
     struct str s = flat_str(&f);
     struct token t;
-    for (size_t at = 0; next_token(s, &at, &t);) {
+    for (size_t at = 0; !h->full && !h->failed && next_token(s, &at, &t);) {
         struct str first = str_n(s.p + t.start, t.end - t.start);
         size_t end = 0, longest = 0;
         for (size_t i = w->first[hash(first) & (w->buckets - 1)]; i != SIZE_MAX; i = w->v[i].next) {

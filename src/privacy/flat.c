@@ -56,6 +56,31 @@ static bool flat_put(struct flat *f, const char *p, size_t n, uint32_t at)
     return true;
 }
 
+/* Bytes [from, to) of another flat text, unchanged. */
+static bool flat_take(struct flat *f, const struct flat *in, size_t from, size_t to)
+{
+    if (!flat_room(f, to - from))
+        return false;
+    memcpy(f->p + f->n, in->p + from, to - from);
+    memcpy(f->at + f->n, in->at + from, (to - from) * sizeof *f->at);
+    f->n += to - from;
+    return true;
+}
+
+/* Where the next byte `c` stands, or the end. */
+static size_t next_byte(const struct flat *in, size_t from, char c)
+{
+    const char *p = from < in->n ? memchr(in->p + from, c, in->n - from) : NULL;
+    return p ? (size_t)(p - in->p) : in->n;
+}
+
+static size_t next_wide(const struct flat *in, size_t from)
+{
+    while (from < in->n && (unsigned char)in->p[from] < 0x80)
+        from++;
+    return from;
+}
+
 /* The result is complete: close the map, or give up on it. */
 static int flat_finish(struct flat *f, bool ok, uint32_t source_end, struct flat *out,
                        struct err *e)
@@ -167,10 +192,10 @@ int flat_normalise(const struct flat *in, struct flat *out, struct err *e)
     struct flat f = {0};
     bool ok = flat_room(&f, in->n);
     for (size_t i = 0; ok && i < in->n;) {
-        unsigned char c = (unsigned char)in->p[i];
-        if (c < 0x80) {
-            ok = flat_put(&f, in->p + i, 1, in->at[i]);
-            i++;
+        size_t plain = next_wide(in, i);
+        if (plain > i) {
+            ok = flat_take(&f, in, i, plain);
+            i = plain;
             continue;
         }
         uint32_t cp;
@@ -252,6 +277,12 @@ int flat_unescape(const struct flat *in, struct flat *out, struct err *e)
     struct flat f = {0};
     bool ok = flat_room(&f, in->n);
     for (size_t i = 0; ok && i < in->n;) {
+        size_t plain = next_byte(in, i, '\\');
+        if (plain > i) {
+            ok = flat_take(&f, in, i, plain);
+            i = plain;
+            continue;
+        }
         const char *known = NULL;
         uint32_t cp = 0;
         size_t took = 0;
@@ -277,6 +308,12 @@ int flat_unpercent(const struct flat *in, struct flat *out, struct err *e)
     struct flat f = {0};
     bool ok = flat_room(&f, in->n);
     for (size_t i = 0; ok && i < in->n;) {
+        size_t plain = next_byte(in, i, '%');
+        if (plain > i) {
+            ok = flat_take(&f, in, i, plain);
+            i = plain;
+            continue;
+        }
         int hi = in->n - i >= 3 && in->p[i] == '%' ? hex(in->p[i + 1]) : -1;
         int lo = hi >= 0 ? hex(in->p[i + 2]) : -1;
         char c = lo >= 0 ? (char)(hi << 4 | lo) : in->p[i];
@@ -303,7 +340,7 @@ int flat_base64(const struct flat *in, size_t from, size_t max, struct flat *out
                 struct err *e)
 {
     struct flat f = {0};
-    bool ok = flat_room(&f, max ? max : (in->n - from) / 4 * 3);
+    bool ok = flat_room(&f, 0); /* a text may hold thousands of short ones: grow as needed */
     uint32_t bits = 0;
     int have = 0;
     size_t i = from;

@@ -109,7 +109,9 @@ void privacy_rules_free(struct privacy_rules *r);
 
 /* Scan everything of `req`: messages of all roles, reasoning, calls, results, tools, schemas,
  * titles, addresses, data: URLs and inline documents that are text, the unknown fields. Call on a
- * worker thread for requests beyond 64 KiB. The caller frees *out with privacy_findings_done. */
+ * worker thread for requests beyond 64 KiB. On an error nothing is known, so the request must not
+ * go out: answer with the error, or take it as GEN_DEVICE. The caller frees *out with
+ * privacy_findings_done. */
 int privacy_detect(const struct privacy_rules *r, const struct gen_req *req,
                    struct privacy_findings *out, struct err *e);
 /* One text by itself; places are PRIVACY_IN_PROMPT. */

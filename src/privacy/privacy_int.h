@@ -43,11 +43,13 @@ struct hit {
     bool verified, unknown;
     size_t start, end;
 };
-#define HITS_MAX 4096
+#define HITS_MAX 4096 /* of each detector, so that one cannot crowd out the next */
 struct hits {
     struct hit *v;
     size_t n, cap;
-    bool more, failed; /* failed: out of memory */
+    size_t base;       /* where the running detector's hits begin */
+    bool full;         /* the running detector has its fill */
+    bool more, failed; /* more: some detector was full; failed: out of memory */
 };
 void hits_add(struct hits *h, enum privacy_kind kind, size_t start, size_t end, bool verified);
 /* The detector could not finish: from `start` on everything counts as found. */

@@ -18,7 +18,8 @@ static const struct {
     const char *text;
     uint32_t options;
 } sources[PATTERNS] = {
-    [PATTERN_EMAIL] = {"[0-9" LETTER "._%+'-]{1,64}(?:@|\\s?[\\[(](?:at|@)[\\])]\\s?)"
+    [PATTERN_EMAIL] = {"(?<![0-9" LETTER "._%+'-])[0-9" LETTER
+                       "._%+'-]++(?:@|\\s?[\\[(](?:at|@)[\\])]\\s?)"
                        "(?:[0-9" LETTER "](?:[0-9" LETTER
                        "-]{0,62})(?:\\.|\\s?[\\[(](?:dot|\\.)[\\])]\\s?))+"
                        "(?:xn--[0-9A-Za-z-]{2,59}|[" LETTER "]{2,40})",
@@ -114,8 +115,8 @@ void privacy_rules_free(struct privacy_rules *r)
 
 static void add(struct hits *h, struct hit hit)
 {
-    if (h->n >= HITS_MAX) {
-        h->more = true;
+    if (h->n - h->base >= HITS_MAX) {
+        h->more = h->full = true;
         return;
     }
     if (h->n == h->cap) {
@@ -164,7 +165,7 @@ static void each(const pcre2_code *code, enum privacy_kind kind, struct str text
                  match_fn *on_match, struct hits *h, pcre2_match_data *md, pcre2_match_context *mc)
 {
     size_t at = 0;
-    while (at < text.n && !h->failed && !h->more) {
+    while (at < text.n && !h->failed && !h->full) {
         int rc = match(code, text, at, md, mc);
         if (rc == PCRE2_ERROR_NOMATCH)
             return;

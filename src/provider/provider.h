@@ -1,80 +1,111 @@
-/* provider.h: the table of providers and each of them as a gen_backend.
+/* provider.h: everything that answers over a socket: the table of providers, and each of them as a
+ * gen_backend.
  *
- * A row is a place that answers: its address, dialect, zone, key and models. Built-in rows (openai,
- * openrouter, anthropic), rows of the configuration ([provider.NAME]) and model servers found on
- * this machine are the same thing. The zone belongs to the row's model, not to its address. Keys
- * never appear in errors or anywhere else. Everything here lives on the loop's thread, except where
- * a line says otherwise. */
+ * Rows: the built-in ones (openai, openrouter, anthropic), those of the configuration
+ * ([provider.NAME]), and model servers found running on this machine (ollama, lmstudio, llamacpp,
+ * vllm). A row has a base URL, a dialect, a zone and models. The zone belongs to the row's model,
+ * never to the address: the openai row on loopback is cloud, and so is an Ollama model whose name
+ * ends in ":cloud" or "-cloud". A key comes from the environment or a 0600 file, stands in memory
+ * only, is wiped when freed, and is in no message, log, argument or table.
+ *
+ * All calls belong to the loop's thread, but describe() and count() of a backend, which any thread
+ * may call while no row is being added. A row that was added stays until provider_free. */
 #ifndef WEIR_PROVIDER_H
 #define WEIR_PROVIDER_H
 
 #include "egress.h"
 #include "gen.h"
+#include "net.h"
 #include "wire.h"
 
-struct providers;
+struct provider_table;
+struct provider;
 
-/* One `key = value` of a section [provider.NAME], as the configuration file has it. */
-struct provider_setting {
-    const char *provider, *key, *value;
-};
-
-struct providers_params {
+struct provider_params {
     struct egress *egress;
-    const struct provider_setting *settings;
-    size_t nsettings;
-    const char *(*env)(const char *name); /* NULL: getenv */
+    struct net_loop *loop;
+    /* Deadlines. first: until the first event of a streamed answer; whole: until an answer that is
+     * not streamed has come; idle: between events (a keep-alive comment is none). 0: 10 s, 120 s,
+     * 600 s, 90 s. A request of high effort may think four times as long before its first event. */
+    int connect_ms, first_ms, whole_ms, idle_ms;
+    /* NULL: getenv. For tests. */
+    const char *(*env)(const char *name);
 };
 
-/* ERR_INVAL names the provider and key that make no sense; a key file that others may read is
- * ERR_POLICY. */
-int providers_new(const struct providers_params *p, struct providers **out, struct err *e);
-void providers_free(
-    struct providers *ps); /* wipes the keys; no run may be under way; NULL is fine */
+/* The built-in rows, with what the environment says about them: OPENAI_API_KEY, OPENAI_BASE_URL,
+ * OPENAI_ORG_ID, OPENAI_PROJECT_ID, ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL,
+ * OPENROUTER_API_KEY, OPENROUTER_BASE_URL. */
+int provider_table_new(const struct provider_params *p, struct provider_table **out, struct err *e);
+void provider_table_free(struct provider_table *t); /* no run may be under way; NULL is fine */
 
-/* Look for model servers on this machine's usual ports. Blocking, some 100 ms a port at most; call
- * it before the loop runs or on a worker while nothing else uses `ps`. Adds rows (found = true,
- * zone site) with their models. */
-void providers_discover(struct providers *ps);
+/* A [provider.NAME] section, or more keys for a row that exists. Keys: url, dialect (openai,
+ * anthropic), zone (cloud, site, device), models (ids, separated by commas), key_env, key_file,
+ * context, max_output, caps (words of gen_caps, separated by commas), unix (a socket's path).
+ * ERR_INVAL names the key; a key_file that others may read is ERR_POLICY and names the file. */
+struct provider_kv {
+    const char *key, *value;
+};
+int provider_add(struct provider_table *t, const char *name, const struct provider_kv *kv, size_t n,
+                 struct err *e);
 
-/* One model of one provider, as a candidate for the router. Strings live as long as `ps`. */
+/* Look for model servers on this machine's usual ports (Ollama 11434, LM Studio 1234, llama-server
+ * 8080, vLLM 8000), ask each for its models, and add or refresh its row (zone site). done(ctx,
+ * rows found) comes on the loop. */
+int provider_scan(struct provider_table *t, void (*done)(void *ctx, int found), void *ctx,
+                  struct err *e);
+
+/* ---- reading the table ---- */
+
 struct provider_model {
-    const char *provider, *id; /* "openai", "gpt-5" */
+    struct str id; /* as the provider calls it */
     enum gen_zone zone;
-    enum gen_dialect dialect;
     struct gen_caps caps;
-    double quality; /* 0 to 10 (8: a 70B model, 9.5: the best that can be rented); < 0: unknown */
-    const char *quality_source;
-    bool on_machine; /* reached over loopback or a Unix socket */
-    bool no_key;     /* it wants one and there is none: an example, never a candidate */
-    bool found;      /* by providers_discover */
-    bool healthy;
-    const char *health_note;  /* why not; NULL */
-    int64_t limited_until_ms; /* wall clock: it answered 429; 0: not limited */
 };
-/* The i-th model over all rows; false past the end. now_ms: wall clock, ends old limits and
- * failures. */
-bool providers_model_at(struct providers *ps, size_t i, int64_t now_ms, struct provider_model *out);
 
-/* The backend of a row; NULL: no such row. Owned by `ps`. gen_backend_ops' `model` is the row's own
- * id. */
-struct gen_backend *providers_backend(struct providers *ps, struct str provider);
-
-/* One row, for `weir provider list` and the page. */
-struct provider_row {
-    const char *name, *url; /* url: without userinfo */
+struct provider_info {
+    const char *name, *url;
     enum gen_dialect dialect;
     enum gen_zone zone;
-    bool key, found, configured; /* key: it has one; configured: from the file or environment */
-    const char *key_source;      /* "OPENAI_API_KEY", "key_file", NULL */
+    const char *source; /* "built in", "config", "found" */
+    bool needs_key;     /* cloud rows do */
+    bool has_key;
+    const char *key_source; /* "OPENAI_API_KEY", or the file's name; NULL: no key */
+    const struct provider_model *models;
     size_t nmodels;
 };
-bool providers_row_at(struct providers *ps, size_t i, struct provider_row *out);
 
-/* Ask the row for its models (GET /models): proves address, key and gate. done on the loop, once:
- * err NULL when it answered; nmodels then counts them. */
-int providers_test(struct providers *ps, struct str provider,
-                   void (*done)(void *ctx, const struct err *err, size_t nmodels, int64_t ms),
-                   void *ctx, struct err *e);
+size_t provider_count(const struct provider_table *t);
+struct provider *provider_at(struct provider_table *t, size_t i);
+struct provider *provider_find(struct provider_table *t, struct str name); /* NULL: none */
+void provider_describe(const struct provider *p, struct provider_info *out);
+/* The zone a model of this row has, known or not. */
+enum gen_zone provider_zone(const struct provider *p, struct str model);
+/* "openai/gpt-5" into its row and model; a bare id that exactly one usable row lists is found too.
+ * ERR_NOT_FOUND. */
+int provider_resolve(struct provider_table *t, struct str name, struct provider **row,
+                     struct str *model, struct err *e);
+
+/* What the router must know about a row. Times are clock_wall_ms; 0: never. */
+struct provider_facts {
+    bool usable; /* has a key, or needs none */
+    int64_t last_ok_ms;
+    int64_t last_fail_ms;
+    int last_fail_code;       /* err.h */
+    int fails;                /* in a row, since the last success */
+    int64_t limited_until_ms; /* 429: not before then */
+};
+void provider_facts(const struct provider *p, struct provider_facts *out);
+
+/* ---- calling ---- */
+
+/* The row as a backend; `model` of its operations is the provider's own id. count() estimates
+ * (exact = false). An answer without usage gets an estimated one. No retries: fail-over belongs to
+ * the pipeline. */
+struct gen_backend *provider_backend(struct provider *p);
+
+/* GET the row's models; done(ctx, err) on the loop, err NULL when it answered; the row's list then
+ * holds what it said (known facts of a model are kept). */
+int provider_test(struct provider *p, void (*done)(void *ctx, const struct err *err), void *ctx,
+                  struct err *e);
 
 #endif

@@ -69,8 +69,8 @@ struct route_request {
     enum gen_kind kind;
     int64_t prompt_tokens;
     bool prompt_exact;
-    int64_t output_tokens;     /* expected */
-    int64_t max_output_tokens; /* the caller's limit; 0: none. Context and budget count this one */
+    int64_t output_tokens;     /* expected, within the caller's limit; the context must hold it */
+    int64_t max_output_tokens; /* the caller's limit; 0: none. The budget counts this one */
     bool needs_tools, needs_images, needs_audio, needs_documents, needs_json, needs_schema,
         needs_logprobs, needs_many;
     bool high_effort; /* the caller asked for hard thinking */

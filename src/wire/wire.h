@@ -24,9 +24,14 @@ int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena
                         struct gen_req **out, struct err *e);
 
 struct wire_quirks {
-    bool max_tokens_old;  /* OpenAI-compatible servers that know max_tokens only, not
-                             max_completion_tokens */
-    bool no_stream_usage; /* the server refuses stream_options */
+    bool max_tokens_old;   /* OpenAI-compatible servers that know max_tokens only, not
+                              max_completion_tokens */
+    bool no_stream_usage;  /* the server refuses stream_options */
+    bool no_reasoning;     /* the server refuses earlier reasoning in messages (OpenAI's own) */
+    bool repeat_penalty;   /* llama-server's name of repetition_penalty */
+    bool effort_as_budget; /* Anthropic models that know thinking budgets but no effort */
+    int64_t max_tokens;    /* Anthropic: what to ask for where the request sets no limit, which that
+                              dialect demands; 0: 4096 */
 };
 
 /* The body to send to a provider for `model`. req->extra is replayed only when req->dialect == d.
@@ -66,6 +71,9 @@ void wire_reader_free(struct wire_reader *r);
  * where; no DONE or ERROR event has then been sent for it: the caller sends the ERROR. */
 int wire_reader_feed(struct wire_reader *r, struct str bytes, enum gen_verdict *verdict,
                      struct err *e);
+/* The dialect's end mark was seen: nothing more can come, so a caller need not wait for the
+ * connection to close before it calls wire_reader_end. */
+bool wire_reader_complete(const struct wire_reader *r);
 /* The body has ended. Sends DONE if the dialect's terminal event was seen; ERR_CUT if it was not.
  * An error the provider sent in band is returned as its err (and not sent to the sink). */
 int wire_reader_end(struct wire_reader *r, struct err *e);

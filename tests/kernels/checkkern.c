@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 120
+#define ROUNDS 60
 
 struct options {
     double seconds;
@@ -63,12 +63,30 @@ static void check_set(const struct kern *c, const struct kern *k, const struct o
     }
 }
 
+/* Which sets there are, which one is chosen under WEIR_CPU, and that the limits can be measured. */
+static void check_table(void)
+{
+    const char *cap = getenv("WEIR_CPU"), *best = NULL;
+    for (const char *const *name = kern_names(); *name; name++) {
+        const struct kern *k = kern_get_named(*name);
+        check_true("a set has its name", k && !strcmp(k->name, *name));
+        best = best && cap && !strcmp(best, cap) ? best : *name;
+    }
+    check_true("the first set is c", !strcmp(kern_names()[0], "c"));
+    check_true("kern_get gives the best set under the cap", !strcmp(kern_get()->name, best));
+    check_true("an unknown set is NULL", !kern_get_named("no such set"));
+    check_true("read speed is measured", kern_measure_read(2, 1) > 0);
+    check_true("int8 peak is measured", kern_measure_int8(2, 1) > 0);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.seed = 1, .threads = 1};
     parse(&o, argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     const struct kern *c = kern_get_named("c");
+    if (!o.bench)
+        check_table();
     for (const char *const *name = kern_names(); *name; name++) {
         if (o.set && strcmp(o.set, *name))
             continue;

@@ -213,7 +213,7 @@ static struct ledger_end ended(int64_t input, int64_t output)
         .usage = {.input = input, .output = output},
         .provider_cost = -1,
         .queue_ms = 1,
-        .first_ms = 250,
+        .first_ms = output > 0 ? 250 : -1,
         .total_ms = 1250,
         .tokens_per_s = 40.5,
     };
@@ -302,7 +302,7 @@ static void a_local_call_is_one_row_and_free(void **state)
     open_books(k, 0, 0); /* not a cent may be spent */
     struct ledger_begin b = local(id);
     struct ledger_end end = ended(1000, 100);
-    assert_int_equal(settle(k->l, &b, &end, &e), 0);
+    assert_int_equal(ledger_settle(k->l, &b, &end, NULL, NULL, &e), 0); /* nobody listens */
     assert_int_equal(settle(k->l, &b, &end, &e), 0);
     json_t *j = row_json_of(k, id);
     assert_int_equal(int_at(j, "cost_nano"), 0);
@@ -370,7 +370,7 @@ static void unknown_is_never_nothing(void **state)
     end = ended(0, 0);
     end.code = ERR_AUTH;
     assert_int_equal(settle(k->l, &b, &end, &e), 0);
-    assert_int_equal(ask(k, "SELECT cost FROM requests WHERE id='refused'"), 0);
+    assert_int_equal(ask(k, "SELECT cost IS 0 FROM requests WHERE id='refused'"), 1);
     close_books(k);
 
     /* With a budget it cannot be held, so it may not go out. */
@@ -379,6 +379,42 @@ static void unknown_is_never_nothing(void **state)
     assert_int_equal(reserve(k->l, &b, &e), ERR_BUDGET);
     assert_non_null(strstr(e.msg, "unknown"));
     assert_int_equal(ask(k, "SELECT count(*) FROM requests WHERE id='unpriced'"), 0);
+    assert_sums(k);
+}
+
+/* A client that leaves does not make the call free. */
+static void a_broken_call_without_usage_is_charged(void **state)
+{
+    static const struct {
+        int code;
+        int64_t queue_ms, first_ms;
+        bool charged;
+    } cases[] = {
+        {ERR_AUTH, 1, -1, false},       {ERR_CONNECT, 1, -1, false},  {ERR_UPSTREAM, 1, -1, false},
+        {ERR_CANCELLED, -1, -1, false}, {ERR_CANCELLED, 1, -1, true}, {ERR_CANCELLED, 1, 9, true},
+        {ERR_CUT, 1, 9, true},          {ERR_TIMEOUT, 1, -1, true},   {ERR_UPSTREAM, 1, 9, true},
+    };
+    struct books *k = *state;
+    struct err e = {0};
+    char sql[160];
+    open_books(k, 1000 * MONEY_DOLLAR, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char id[LEDGER_ID_MAX];
+        struct ledger_begin b = cloud(id), own;
+        struct ledger_end end = ended(0, 0);
+        end.code = cases[i].code;
+        end.queue_ms = cases[i].queue_ms;
+        end.first_ms = cases[i].first_ms;
+        assert_int_equal(reserve(k->l, &b, &e), 0);
+        assert_int_equal(settle(k->l, &b, &end, &e), 0);
+        snprintf(sql, sizeof sql, "SELECT charged FROM requests WHERE id='%s' AND cost IS %s", id,
+                 cases[i].charged ? "NULL" : "0");
+        assert_int_equal(ask(k, sql), cases[i].charged ? BOUND : 0);
+        own = local(id);
+        assert_int_equal(settle(k->l, &own, &end, &e), 0);
+        snprintf(sql, sizeof sql, "SELECT cost IS 0 FROM requests WHERE id='%s'", id);
+        assert_int_equal(ask(k, sql), 1);
+    }
     assert_sums(k);
 }
 
@@ -964,6 +1000,7 @@ int main(int argc, char **argv)
         WITH_BOOKS(a_local_call_is_one_row_and_free),
         WITH_BOOKS(the_account_is_the_row),
         WITH_BOOKS(unknown_is_never_nothing),
+        WITH_BOOKS(a_broken_call_without_usage_is_charged),
         WITH_BOOKS(a_budget_ends),
         WITH_BOOKS(an_estimate_reserves_more),
         WITH_BOOKS(attempts_are_one_row),

@@ -61,12 +61,12 @@ static const struct text_case cases[] = {
     {"@media screen, @param x, a @ b", NOTHING, NULL},
 
     /* phone */
-    {"+1 (415) 555-0132", ONE(PHONE), NULL},
+    {"+1 (415) 555-0132", ONE(PHONE), "+1 (415) 555-0132"},
     {"ring +44 20 7946 0958 now", ONE(PHONE), NULL},
     {"+46 (0)8 928 571 38", ONE(PHONE), NULL},
     {"0049 30 901820", ONE(PHONE), NULL},
     {"it is 415-555-0132.", ONE(PHONE), "415-555-0132"},
-    {"(415) 555-0132 x459", ONE(PHONE), NULL},
+    {"(415) 555-0132 x459", ONE(PHONE), "(415) 555-0132 x459"},
     {"07700 900 123", ONE(PHONE), NULL},
     {"03.93.92.16.85", ONE(PHONE), NULL},
     {"0612345678", ONE(PHONE), NULL},
@@ -109,6 +109,7 @@ static const struct text_case cases[] = {
     {"IBAN:NO9386011117947", ONE(IBAN), "NO9386011117947"},
     {"GB82-WEST-1234-5698-7654-32 and more", ONE(IBAN), "GB82-WEST-1234-5698-7654-32"},
     {"GB82 WEST 1234 5698 7654 33", NOTHING, NULL},
+    {"it is 300. If John has 20 such playlists", NOTHING, NULL},
     {"ZZ82 WEST 1234 5698 7654 32", NOTHING, NULL},
 
     /* ssn */
@@ -382,10 +383,42 @@ static void hard_texts_take_linear_time(void **state)
             text[k] = pieces[i][k % len];
         struct privacy_findings f = detect(str_n(text, n));
         for (size_t k = 0; k < f.n; k++)
-            assert_false(f.v[k].unknown);
+            assert_false(f.v[k].unknown && f.v[k].kind != PRIVACY_TOKEN);
         privacy_findings_done(&f);
     }
     free(text);
+}
+
+static void one_detector_does_not_crowd_out_another(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    for (int i = 0; i < 6000; i++)
+        buf_printf(&b, "u%d@example.org ", i);
+    buf_puts(&b, "4111111111111111 falcon project falcon");
+    struct privacy_findings f = detect(buf_str(&b));
+    assert_true(f.more);
+    assert_int_equal(f.kinds, ONE(EMAIL) | ONE(CARD) | ONE(WORD));
+    struct privacy_settings s = privacy_settings_default();
+    struct privacy_inputs none = PRIVACY_INPUTS_NONE;
+    struct privacy_decision d;
+    struct err e;
+    s.allow = ONE(EMAIL);
+    assert_int_equal(privacy_decide(&s, &f, &none, &d, &e), 0);
+    assert_int_equal(d.zone, GEN_DEVICE);
+    privacy_findings_done(&f);
+    buf_done(&b);
+}
+
+static void too_many_embedded_texts_count_as_found(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    for (int i = 0; i < 5000; i++)
+        buf_puts(&b, "data:;base64,aGVsbG8= ");
+    struct privacy_findings f = detect(buf_str(&b));
+    assert_int_equal(f.n, 1);
+    assert_true(f.v[0].unknown);
+    privacy_findings_done(&f);
+    buf_done(&b);
 }
 
 /* ---- the decision ---- */
@@ -616,6 +649,8 @@ int main(void)
         cmocka_unit_test(media_is_a_fact),
         cmocka_unit_test(a_hit_limit_fails_closed),
         cmocka_unit_test(hard_texts_take_linear_time),
+        cmocka_unit_test(one_detector_does_not_crowd_out_another),
+        cmocka_unit_test(too_many_embedded_texts_count_as_found),
         cmocka_unit_test(presets_and_headers_only_tighten),
         cmocka_unit_test(an_unknown_zone_is_an_error),
         cmocka_unit_test(loosening_is_a_setting_and_recorded),

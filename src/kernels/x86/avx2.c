@@ -19,21 +19,21 @@ void kern_avx2_fill(struct kern *t)
     t->attn = avx2_attn;
 }
 
-/* vpmaddubsw, vpmaddwd, vpaddd on registers: eight chains hide the latency. */
+#define PRODUCT(acc, t)                                                                            \
+    "vpmaddubsw %7, %6, " t "\n\tvpmaddwd %8, " t ", " t "\n\tvpaddd " t ", " acc ", " acc "\n\t"
+
+/* vpmaddubsw, vpmaddwd, vpaddd on registers; the steps do not wait for one another but for the
+ * last. One piece of assembly, so that no compiler keeps the sums in memory or finds that the
+ * products are all the same. */
 uint64_t kern_avx2_int8_loop(uint64_t rounds)
 {
     const __m256i one = _mm256_set1_epi16(1);
-    __m256i w = _mm256_set1_epi8((char)(rounds & 15)), x = _mm256_set1_epi8(3), acc[8];
-    for (int i = 0; i < 8; i++)
-        acc[i] = _mm256_setzero_si256();
-    for (uint64_t r = 0; r < rounds; r++) {
-        for (int i = 0; i < 8; i++) {
-            __asm__("" : "+x"(w)); /* the product is to be done again each time */
-            __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), one);
-            acc[i] = _mm256_add_epi32(acc[i], fours);
-        }
-        for (int i = 0; i < 8; i++)
-            __asm__ volatile("" : "+x"(acc[i]));
-    }
-    return rounds * 8 * 32;
+    __m256i w = _mm256_set1_epi8((char)(rounds & 15)), x = _mm256_set1_epi8(3);
+    __m256i a = w, b = w, t0 = w, t1 = w, t2 = w, t3 = w;
+    for (uint64_t r = 0; r < rounds; r++)
+        __asm__ volatile(PRODUCT("%0", "%2") PRODUCT("%1", "%3") PRODUCT("%0", "%4")
+                             PRODUCT("%1", "%5")
+                         : "+x"(a), "+x"(b), "+x"(t0), "+x"(t1), "+x"(t2), "+x"(t3)
+                         : "x"(w), "x"(x), "x"(one));
+    return rounds * 4 * 32;
 }

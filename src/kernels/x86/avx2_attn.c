@@ -96,7 +96,7 @@ static float max8(__m256 m)
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
 }
 
-static float softmax(struct attn_query *q, float scale, float p[KERN_PAGE])
+static float softmax_one(struct attn_query *q, float scale, float p[KERN_PAGE])
 {
     const __m256 least = _mm256_set1_ps(-INFINITY), by = _mm256_set1_ps(scale);
     size_t from = q->lo / 16 * 16, to = round_up(q->hi, 16);
@@ -120,6 +120,13 @@ static float softmax(struct attn_query *q, float scale, float p[KERN_PAGE])
     q->sum = fmaf(q->sum, rescale, sum16(sum[0], sum[1]));
     q->max = max;
     return rescale;
+}
+
+static void softmax(struct attn_query *const *q, size_t n, float scale,
+                    float p[ATTN_BLOCK][KERN_PAGE], float rescale[ATTN_BLOCK])
+{
+    for (size_t i = 0; i < n; i++)
+        rescale[i] = softmax_one(q[i], scale, p[i]);
 }
 
 /* NV vectors of N queries' acc, from element d. */

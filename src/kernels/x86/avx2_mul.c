@@ -2,7 +2,7 @@
  *
  * Few columns (decoding): eight rows stand in the lanes of a vector, rows i and i + 4 in the two
  * halves of a register while their blocks are multiplied, so the first step of every sum is free.
- * The next eight rows are prefetched in the order they lie.
+ * Rows some way ahead are prefetched into the second cache in the order they lie.
  * Packed column: q int8[k]; d float[k / 32]; s float[k / 32], d times the sum of q.
  *
  * Many columns: 16 rows are unpacked once into a tile, k in steps of 4 (Q4_1) or 2 (Q8_0, whose
@@ -13,7 +13,8 @@
 #include "avx2_int.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#define FEW 3 /* columns up to which unpacking a tile does not pay */
+#define FEW 2    /* columns up to which unpacking a tile does not pay */
+#define AHEAD 32 /* rows */
 #define ROWS 16
 #define COLS 4
 
@@ -295,7 +296,7 @@ INLINE __m256i dots_q8_0(const uint8_t *const *p, size_t at, __m256i x0, __m256i
     return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
 }
 
-/* Eight rows with one column. `next`: where the eight rows after them begin, to be prefetched. */
+/* Eight rows with one column. `next`: where the rows to be prefetched begin. */
 INLINE __m256 rows8(enum kern_type type, const uint8_t *const *p, const uint8_t *next,
                     const uint8_t *x, size_t k)
 {
@@ -307,7 +308,7 @@ INLINE __m256 rows8(enum kern_type type, const uint8_t *const *p, const uint8_t 
         __m256i x0 = both_halves(x + b * BLOCK), x1 = both_halves(x + b * BLOCK + 16);
         __m256 dx = _mm256_broadcast_ss(d + b), dw, mw;
         for (size_t line = 0; line < 8 * bytes; line += 64)
-            _mm_prefetch((const char *)next + 8 * at + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)next + 8 * at + line, _MM_HINT_T1);
         if (type == KERN_Q4_1) {
             split_halves(dwords8(p, at), &dw, &mw);
             __m256 dot = _mm256_cvtepi32_ps(dots_q4_1(p, at + 4, x0, x1));
@@ -330,7 +331,7 @@ INLINE void mul_few(enum kern_type type, const struct kern_mul *m)
         row_pointers(m, r, p, 8);
         for (size_t c = 0; c < m->n; c++) {
             const uint8_t *x = (const uint8_t *)m->act + c * column_bytes(m->w->k);
-            __m256 sum = rows8(type, p, p[0] + 8 * m->w->stride, x, m->w->k);
+            __m256 sum = rows8(type, p, p[0] + AHEAD * m->w->stride, x, m->w->k);
             float *out = m->out + c * m->out_stride + r;
             if (left >= 8)
                 _mm256_storeu_ps(out, sum);
@@ -408,6 +409,9 @@ static void unpack_q8_0(const uint8_t *const p[ROWS], size_t blocks, uint8_t *ti
     }
 }
 
+/* Keeps a sum in its register from step to step: gcc would add products first, and spill them. */
+#define PIN(v) __asm__("" : "+x"(v))
+
 INLINE __m256i four_bytes(const uint8_t *p)
 {
     int32_t v;
@@ -427,6 +431,8 @@ INLINE void block_q4_1(const uint8_t *w, const uint8_t *x, __m256i sum[COLS][2])
             __m256i v = four_bytes(x + j * 16 + 4 * c);
             sum[c][0] = _mm256_add_epi16(sum[c][0], _mm256_maddubs_epi16(w0, v));
             sum[c][1] = _mm256_add_epi16(sum[c][1], _mm256_maddubs_epi16(w1, v));
+            PIN(sum[c][0]);
+            PIN(sum[c][1]);
         }
     }
     for (int c = 0; c < COLS; c++)
@@ -445,6 +451,8 @@ INLINE void block_q8_0(const uint8_t *w, const uint8_t *x, __m256i sum[COLS][2])
             __m256i v = four_bytes(x + j * 16 + 4 * c);
             sum[c][0] = _mm256_add_epi32(sum[c][0], _mm256_madd_epi16(w0, v));
             sum[c][1] = _mm256_add_epi32(sum[c][1], _mm256_madd_epi16(w1, v));
+            PIN(sum[c][0]);
+            PIN(sum[c][1]);
         }
     }
 }

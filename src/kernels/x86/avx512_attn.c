@@ -92,12 +92,13 @@ static void scores(struct attn_query *const *q, size_t n, enum kern_type type, c
         scores_type(KERN_F16, q, n, k, hd, lo, hi, p);
 }
 
+#define NEAREST (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+
 INLINE __m512 exp16(__m512 x)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     __mmask16 low = _mm512_cmp_ps_mask(x, _mm512_set1_ps(EXP_LO), _CMP_LT_OQ);
     __mmask16 high = _mm512_cmp_ps_mask(x, _mm512_set1_ps(EXP_HI), _CMP_GT_OQ);
-    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(EXP_LOG2E)), nearest);
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(EXP_LOG2E)), NEAREST);
     __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_HI), x);
     r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_LO), r);
     __m512 p = _mm512_set1_ps(EXP_C0);
@@ -113,35 +114,87 @@ INLINE __m512 exp16(__m512 x)
     return _mm512_maskz_mov_ps((__mmask16)~low, p);
 }
 
-INLINE __m512 max_of(__m512 s, __m512 m) /* a NaN in s leaves m */
+INLINE __m512 max_halves(__m512 a, __m512 b)
 {
-    return _mm512_max_ps(s, m);
+    return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
 }
 
-static float softmax(struct attn_query *q, float scale, float p[KERN_PAGE])
+/* The largest lane of each of four vectors without a NaN. */
+INLINE __m128 max4(const __m512 v[4])
 {
-    uint64_t seen = ~(uint64_t)0 >> (64 - (q->hi - q->lo)) << q->lo;
+    __m512 a = max_halves(v[0], v[1]), b = max_halves(v[2], v[3]);
+    __m512 m = _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    m = _mm512_max_ps(m, _mm512_permute_ps(m, 0x4e));
+    m = _mm512_max_ps(m, _mm512_permute_ps(m, 0xb1));
+    return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, m));
+}
+
+/* The sums of four vectors, each in the contract's order. */
+INLINE __m128 sum4(const __m512 v[4])
+{
+    __m512 s = fourths(halves(v[0], v[1]), halves(v[2], v[3]));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s));
+}
+
+/* Positions [lo, hi) of a page as bits. */
+INLINE uint64_t seen_bits(const struct attn_query *q)
+{
+    return ~(uint64_t)0 >> (64 - (q->hi - q->lo)) << q->lo;
+}
+
+/* Scaled scores stay in p, -inf where masked; returns the largest in each lane, from `max` on. */
+INLINE __m512 scale_scores(float scale, uint64_t seen, float max, float p[KERN_PAGE])
+{
     const __m512 by = _mm512_set1_ps(scale), least = _mm512_set1_ps(-INFINITY);
-    __m512 s[4], m = _mm512_set1_ps(q->max), sum = _mm512_setzero_ps();
+    __m512 m = _mm512_set1_ps(max);
     for (int i = 0; i < 4; i++) {
         __mmask16 mask = (__mmask16)(seen >> (16 * i));
-        s[i] = _mm512_mask_mul_ps(least, mask, _mm512_maskz_loadu_ps(mask, p + 16 * i), by);
-        m = max_of(s[i], m);
+        __m512 s = _mm512_mask_mul_ps(least, mask, _mm512_loadu_ps(p + 16 * i), by);
+        _mm512_storeu_ps(p + 16 * i, s);
+        m = _mm512_max_ps(s, m); /* a NaN in s leaves m */
     }
-    float max = _mm512_reduce_max_ps(m);
+    return m;
+}
+
+INLINE __m512 exp_scores(float max, uint64_t seen, float p[KERN_PAGE])
+{
+    __m512 sum = _mm512_setzero_ps();
     for (int i = 0; i < 4; i++) {
-        __mmask16 mask = (__mmask16)(seen >> (16 * i));
-        __m512 e = exp16(_mm512_sub_ps(s[i], _mm512_set1_ps(max)));
-        e = _mm512_maskz_mov_ps(mask, e);
+        __m512 e = exp16(_mm512_sub_ps(_mm512_loadu_ps(p + 16 * i), _mm512_set1_ps(max)));
+        e = _mm512_maskz_mov_ps((__mmask16)(seen >> (16 * i)), e);
         _mm512_storeu_ps(p + 16 * i, e);
         sum = _mm512_add_ps(sum, e);
     }
-    float lanes[16];
-    _mm512_storeu_ps(lanes, sum);
-    float rescale = kern_exp(q->max - max);
-    q->sum = fmaf(q->sum, rescale, lanes_sum(lanes));
-    q->max = max;
-    return rescale;
+    return sum;
+}
+
+static void softmax(struct attn_query *const *q, size_t n, float scale,
+                    float p[ATTN_BLOCK][KERN_PAGE], float rescale[ATTN_BLOCK])
+{
+    float old_max[ATTN_BLOCK] = {0}, old_sum[ATTN_BLOCK] = {0}, max[ATTN_BLOCK];
+    __m512 m[ATTN_BLOCK], s[ATTN_BLOCK];
+    for (size_t i = 0; i < ATTN_BLOCK; i++)
+        m[i] = s[i] = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i++) {
+        old_max[i] = q[i]->max;
+        old_sum[i] = q[i]->sum;
+        m[i] = scale_scores(scale, seen_bits(q[i]), q[i]->max, p[i]);
+    }
+    __m128 top = max4(m);
+    _mm_storeu_ps(max, top);
+    for (size_t i = 0; i < n; i++)
+        s[i] = exp_scores(max[i], seen_bits(q[i]), p[i]);
+    __m512 fell = _mm512_castps128_ps512(_mm_sub_ps(_mm_loadu_ps(old_max), top));
+    __m128 by = _mm512_castps512_ps128(exp16(fell));
+    __m128 sum = _mm_fmadd_ps(_mm_loadu_ps(old_sum), by, sum4(s));
+    _mm_storeu_ps(rescale, by);
+    _mm_storeu_ps(old_sum, sum);
+    for (size_t i = 0; i < n; i++) {
+        q[i]->max = max[i];
+        q[i]->sum = old_sum[i];
+    }
 }
 
 /* NV vectors of N queries' acc, from element d. */

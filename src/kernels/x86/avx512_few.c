@@ -1,7 +1,10 @@
-/* avx512_few.c: products of quantised weights with up to three columns (decoding): weights are read
+/* avx512_few.c: products of quantised weights with up to two columns (decoding): weights are read
  * once, as they lie. 16 rows stand in the lanes of the sum; while a block is multiplied, four rows
- * share a register, 16 bytes each. The next 16 rows are prefetched in the order they lie. */
+ * share a register, 16 bytes each. Rows some way ahead are prefetched into the second cache in the
+ * order they lie. */
 #include "avx512_int.h"
+
+#define AHEAD 64 /* rows */
 
 INLINE __m512i add_pairs(__m512i a, __m512i b)
 {
@@ -47,7 +50,7 @@ INLINE __m512i quarter_copies(const uint8_t *p)
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
 }
 
-/* 16 rows with one column. `next`: where the 16 rows after them begin, to be prefetched. */
+/* 16 rows with one column. `next`: where the rows to be prefetched begin. */
 INLINE __m512 rows16(enum kern_type type, const uint8_t *const p[ROWS], const uint8_t *next,
                      const uint8_t *x, size_t k)
 {
@@ -60,7 +63,7 @@ INLINE __m512 rows16(enum kern_type type, const uint8_t *const p[ROWS], const ui
         __m512i x0 = quarter_copies(x + b * BLOCK), x1 = quarter_copies(x + b * BLOCK + 16);
         __m512 dx = _mm512_set1_ps(d[b]), dw, mw;
         for (size_t line = 0; line < ROWS * bytes; line += 64)
-            _mm_prefetch((const char *)next + ROWS * at + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)next + ROWS * at + line, _MM_HINT_T1);
         if (type == KERN_Q4_1) {
             half_pairs(p, at, &dw, &mw);
             __m512 dot = _mm512_cvtepi32_ps(dots_q4_1(p, at + 4, x0, x1));
@@ -84,7 +87,7 @@ INLINE void mul_few(enum kern_type type, const struct kern_mul *m)
         row_pointers(m, r, p);
         for (size_t c = 0; c < m->n; c++) {
             const uint8_t *x = (const uint8_t *)m->act + c * column_bytes(m->w->k);
-            __m512 sum = rows16(type, p, p[0] + ROWS * m->w->stride, x, m->w->k);
+            __m512 sum = rows16(type, p, p[0] + AHEAD * m->w->stride, x, m->w->k);
             _mm512_mask_storeu_ps(m->out + c * m->out_stride + r, (__mmask16)((1u << left) - 1),
                                   sum);
         }

@@ -24,7 +24,7 @@ void avx512_mul_many(const struct kern_mul *m);
  * More: groups of four columns; a block is q [8][4 columns] int8[4], d float[4], s[4].
  * s is d times the sum of q for Q4_1 (float) and -128 times the sum of q for Q8_0 (int32), whose
  * weights are multiplied as w + 128. */
-#define FEW 3
+#define FEW 2
 #define COLS 4
 #define GROUP_BLOCK (8 * COLS * 4 + 2 * COLS * 4)
 

@@ -1,0 +1,10 @@
+/* fuzz_openai_req.c: the decoder of requests in the openai dialect. */
+#include "wire_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_request(GEN_DIALECT_OPENAI, data, size);
+    return 0;
+}

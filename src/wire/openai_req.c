@@ -1,0 +1,549 @@
+/* openai_req.c: decodes the body of POST /v1/chat/completions
+ * (https://platform.openai.com/docs/api-reference/chat/create) into a gen_req, with the fields that
+ * compatible servers added (top_k, min_p, repetition_penalty, reasoning_content, cache_control).
+ *
+ * A top-level field it does not know goes to req->extra, as do values that gen has no word for
+ * (reasoning_effort "xhigh", tools that are not functions): the same dialect gets them back. Inside
+ * a message, an unknown field is left out, so nothing unseen by the detectors travels on; a part or
+ * a role it does not know is refused. Of an image, `detail` stands in gen_part.name. */
+#include "wire_int.h"
+
+static const char *const known[] = {"model",
+                                    "messages",
+                                    "tools",
+                                    "tool_choice",
+                                    "parallel_tool_calls",
+                                    "temperature",
+                                    "top_p",
+                                    "top_k",
+                                    "min_p",
+                                    "seed",
+                                    "frequency_penalty",
+                                    "presence_penalty",
+                                    "repetition_penalty",
+                                    "repeat_penalty",
+                                    "max_tokens",
+                                    "max_completion_tokens",
+                                    "stop",
+                                    "n",
+                                    "logprobs",
+                                    "top_logprobs",
+                                    "response_format",
+                                    "reasoning_effort",
+                                    "stream",
+                                    "stream_options",
+                                    "user",
+                                    NULL};
+
+/* ---- content parts ---- */
+
+static int decode_image(struct dec *d, const json_t *part, struct gen_part *p)
+{
+    json_t *o;
+    struct str url = STR_NONE;
+    int rc = dec_object(d, part, "image_url", &o);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "image_url", "is missing");
+    p->type = GEN_PART_IMAGE;
+    if ((rc = dec_str(d, o, "url", &url)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "image_url.url", "is missing");
+    if ((rc = dec_str(d, o, "detail", &p->name)) < 0)
+        return rc;
+    return dec_url(d, url, p);
+}
+
+static int decode_audio(struct dec *d, const json_t *part, struct gen_part *p)
+{
+    json_t *o;
+    struct str format;
+    int rc = dec_object(d, part, "input_audio", &o);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "input_audio", "is missing");
+    p->type = GEN_PART_AUDIO;
+    if ((rc = dec_str(d, o, "data", &p->data)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "input_audio.data", "is missing");
+    if ((rc = dec_str(d, o, "format", &format)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "input_audio.format", "is missing");
+    const char *mime =
+        str_is(format, "mp3") ? "audio/mpeg" : arena_printf(d->a, "audio/%.*s", STR_ARG(format));
+    if (!mime)
+        return dec_nomem(d);
+    p->mime = str_of(mime);
+    return 0;
+}
+
+static int decode_file(struct dec *d, const json_t *part, struct gen_part *p)
+{
+    json_t *o;
+    struct str data, id;
+    int rc = dec_object(d, part, "file", &o);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "file", "is missing");
+    p->type = GEN_PART_DOCUMENT;
+    if ((rc = dec_str(d, o, "filename", &p->text)) < 0)
+        return rc;
+    if ((rc = dec_str(d, o, "file_data", &data)) < 0)
+        return rc;
+    if (rc)
+        return dec_url(d, data, p);
+    if ((rc = dec_str(d, o, "file_id", &id)) < 0)
+        return rc;
+    if (!rc)
+        return dec_fail(d, ERR_FORMAT, "file", "has neither file_data nor file_id");
+    const char *url = arena_printf(d->a, WIRE_FILE_ID "%.*s", STR_ARG(id));
+    p->url = str_of(url);
+    return url ? 0 : dec_nomem(d);
+}
+
+static int decode_cache_mark(struct dec *d, const json_t *part, struct gen_part *p)
+{
+    json_t *o;
+    int rc = dec_object(d, part, "cache_control", &o);
+    if (rc > 0)
+        p->cache_mark = true;
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_part(struct dec *d, const json_t *part, struct gen_part *p)
+{
+    struct str type;
+    if (!json_is_object(part))
+        return dec_fail(d, ERR_FORMAT, "", "must be an object");
+    int rc = dec_str(d, part, "type", &type);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "type", "is missing");
+    if ((rc = decode_cache_mark(d, part, p)) < 0)
+        return rc;
+    if (str_is(type, "image_url"))
+        return decode_image(d, part, p);
+    if (str_is(type, "input_audio"))
+        return decode_audio(d, part, p);
+    if (str_is(type, "file"))
+        return decode_file(d, part, p);
+    p->type = GEN_PART_TEXT;
+    if (str_is(type, "text") || str_is(type, "refusal")) {
+        const char *key = str_is(type, "text") ? "text" : "refusal";
+        rc = dec_str(d, part, key, &p->text);
+        return rc < 0 ? rc : rc ? 0 : dec_fail(d, ERR_FORMAT, key, "is missing");
+    }
+    return dec_fail(d, ERR_UNSUPPORTED, "type", "unknown kind of content \"%.*s\"", STR_ARG(type));
+}
+
+/* ---- messages ---- */
+
+static int decode_role(struct dec *d, const json_t *m, enum gen_role *out)
+{
+    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
+    struct str role;
+    int rc = dec_str(d, m, "role", &role);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "role", "is missing");
+    for (size_t i = 0; i < 5; i++) {
+        if (str_is(role, names[i])) {
+            *out = (enum gen_role)i;
+            return 0;
+        }
+    }
+    return dec_fail(d, ERR_FORMAT, "role", "unknown role \"%.*s\"", STR_ARG(role));
+}
+
+/* A string is one text part, an array its parts, null none. */
+static int decode_content(struct dec *d, const json_t *content, struct gen_msg *m)
+{
+    if (!content || json_is_null(content))
+        return 0;
+    if (json_is_string(content)) {
+        struct gen_part *p = &m->parts[m->nparts++];
+        p->type = GEN_PART_TEXT;
+        return dec_copy(d, wire_json_str(content), &p->text);
+    }
+    if (!json_is_array(content))
+        return dec_fail(d, ERR_FORMAT, "content", "must be a string or an array");
+    d->sub = "content";
+    for (d->j = 0; d->j < json_array_size(content); d->j++) {
+        int rc = decode_part(d, json_array_get(content, d->j), &m->parts[m->nparts++]);
+        if (rc)
+            return rc;
+    }
+    d->sub = NULL;
+    return 0;
+}
+
+static int decode_tool_call(struct dec *d, const json_t *call, struct gen_part *p)
+{
+    json_t *f;
+    struct str type = STR("function");
+    if (!json_is_object(call))
+        return dec_fail(d, ERR_FORMAT, "", "must be an object");
+    int rc = dec_str(d, call, "type", &type);
+    if (rc < 0)
+        return rc;
+    if (!str_is(type, "function"))
+        return dec_fail(d, ERR_UNSUPPORTED, "type", "unknown kind of tool call \"%.*s\"",
+                        STR_ARG(type));
+    p->type = GEN_PART_TOOL_CALL;
+    if ((rc = dec_str(d, call, "id", &p->id)) < 0)
+        return rc;
+    if ((rc = dec_object(d, call, "function", &f)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function", "is missing");
+    if ((rc = dec_str(d, f, "name", &p->name)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function.name", "is missing");
+    rc = dec_str(d, f, "arguments", &p->args);
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_tool_calls(struct dec *d, const json_t *calls, struct gen_msg *m)
+{
+    d->sub = "tool_calls";
+    for (d->j = 0; d->j < json_array_size(calls); d->j++) {
+        int rc = decode_tool_call(d, json_array_get(calls, d->j), &m->parts[m->nparts++]);
+        if (rc)
+            return rc;
+    }
+    d->sub = NULL;
+    return 0;
+}
+
+/* An assistant's message: reasoning, then content, then tool calls. */
+static int decode_assistant(struct dec *d, const json_t *msg, json_t *calls, struct gen_msg *m)
+{
+    struct str text;
+    static const char *const reasons[] = {"reasoning_content", "reasoning"};
+    for (size_t i = 0; i < 2; i++) {
+        int rc = dec_str(d, msg, reasons[i], &text);
+        if (rc < 0)
+            return rc;
+        if (!rc)
+            continue;
+        m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_REASONING, .text = text};
+        break;
+    }
+    if (json_is_object(json_object_get(msg, "audio")))
+        return dec_fail(d, ERR_UNSUPPORTED, "audio", "audio of an earlier answer");
+    if (json_is_object(json_object_get(msg, "function_call")))
+        return dec_fail(d, ERR_UNSUPPORTED, "function_call", "use tool_calls");
+    int rc = decode_content(d, json_object_get(msg, "content"), m);
+    if (rc)
+        return rc;
+    if ((rc = dec_str(d, msg, "refusal", &text)) < 0)
+        return rc;
+    if (rc)
+        m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_TEXT, .text = text};
+    return decode_tool_calls(d, calls, m);
+}
+
+static int decode_tool_result(struct dec *d, const json_t *msg, struct gen_msg *m)
+{
+    struct gen_part *p = &m->parts[0];
+    const json_t *content = json_object_get(msg, "content");
+    struct buf all = BUF_INIT(WIRE_MAX_BODY);
+    p->type = GEN_PART_TOOL_RESULT;
+    int rc = dec_str(d, msg, "tool_call_id", &p->id);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "tool_call_id", "is missing");
+    m->nparts = 1;
+    if (json_is_string(content))
+        return dec_copy(d, wire_json_str(content), &p->text);
+    if (!json_is_array(content))
+        return dec_fail(d, ERR_FORMAT, "content", "must be a string or an array");
+    d->sub = "content";
+    for (d->j = 0; d->j < json_array_size(content); d->j++) {
+        const json_t *part = json_array_get(content, d->j);
+        struct str text = wire_json_get_str(part, "text");
+        if (!text.p || !str_is(wire_json_get_str(part, "type"), "text")) {
+            buf_done(&all);
+            return dec_fail(d, ERR_UNSUPPORTED, "type", "a tool's result is text");
+        }
+        buf_str_add(&all, text);
+    }
+    d->sub = NULL;
+    rc = buf_failed(&all) ? dec_nomem(d) : dec_copy(d, buf_str(&all), &p->text);
+    buf_done(&all);
+    return rc;
+}
+
+static int decode_message(struct dec *d, const json_t *msg, struct gen_msg *m)
+{
+    json_t *calls = NULL;
+    if (!json_is_object(msg))
+        return dec_fail(d, ERR_FORMAT, "", "must be an object");
+    int rc = decode_role(d, msg, &m->role);
+    if (rc)
+        return rc;
+    if ((rc = dec_str(d, msg, "name", &m->name)) < 0)
+        return rc;
+    if ((rc = dec_array(d, msg, "tool_calls", &calls)) < 0)
+        return rc;
+    /* Room for one part each of content and tool calls, a string content, reasoning, refusal. */
+    size_t room = json_array_size(json_object_get(msg, "content")) + json_array_size(calls) + 3;
+    m->parts = arena_array(d->a, room, sizeof *m->parts);
+    if (!m->parts)
+        return dec_nomem(d);
+    if (m->role == GEN_ASSISTANT)
+        return decode_assistant(d, msg, calls, m);
+    if (m->role == GEN_TOOL)
+        return decode_tool_result(d, msg, m);
+    if (json_is_null(json_object_get(msg, "content")) || !json_object_get(msg, "content"))
+        return dec_fail(d, ERR_FORMAT, "content", "is missing");
+    return decode_content(d, json_object_get(msg, "content"), m);
+}
+
+static int decode_messages(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    json_t *list;
+    int rc = dec_array(d, body, "messages", &list);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "messages", "is missing");
+    if (json_array_size(list) == 0)
+        return dec_fail(d, ERR_FORMAT, "messages", "must not be empty");
+    r->msgs = arena_array(d->a, json_array_size(list), sizeof *r->msgs);
+    if (!r->msgs)
+        return dec_nomem(d);
+    d->list = "messages";
+    for (d->i = 0; d->i < json_array_size(list); d->i++) {
+        rc = decode_message(d, json_array_get(list, d->i), &r->msgs[r->nmsgs++]);
+        if (rc)
+            return rc;
+    }
+    d->list = NULL;
+    return 0;
+}
+
+/* ---- tools ---- */
+
+static int decode_tool(struct dec *d, const json_t *tool, struct gen_tool *t)
+{
+    json_t *f, *schema;
+    int rc = dec_object(d, tool, "function", &f);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function", "is missing");
+    if ((rc = dec_str(d, f, "name", &t->name)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function.name", "is missing");
+    if ((rc = dec_str(d, f, "description", &t->description)) < 0)
+        return rc;
+    if ((rc = dec_bool(d, f, "strict", &t->strict)) < 0)
+        return rc;
+    if ((rc = dec_object(d, f, "parameters", &schema)) <= 0)
+        return rc;
+    return dec_raw(d, schema, &t->schema);
+}
+
+static int decode_tools(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
+{
+    json_t *list, *foreign = NULL;
+    int rc = dec_array(d, body, "tools", &list);
+    if (rc <= 0 || json_array_size(list) == 0)
+        return rc < 0 ? rc : 0;
+    r->tools = arena_array(d->a, json_array_size(list), sizeof *r->tools);
+    if (!r->tools)
+        return dec_nomem(d);
+    d->list = "tools";
+    for (d->i = 0; d->i < json_array_size(list); d->i++) {
+        json_t *tool = json_array_get(list, d->i);
+        struct str type = wire_json_get_str(tool, "type");
+        bool function = json_is_object(json_object_get(tool, "function"));
+        if (!type.p && !function) /* Mistral's client leaves the type out */
+            rc = dec_fail(d, ERR_FORMAT, "type", "is missing");
+        else if (!type.p || str_is(type, "function"))
+            rc = decode_tool(d, tool, &r->tools[r->ntools++]);
+        else if ((!foreign && !(foreign = json_array())) || json_array_append(foreign, tool))
+            rc = dec_nomem(d);
+        if (rc < 0)
+            break;
+    }
+    if (rc >= 0 && foreign)
+        rc = dec_keep(d, extra, "tools", foreign);
+    json_decref(foreign);
+    d->list = NULL;
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    const json_t *v = json_object_get(body, "tool_choice");
+    struct str s = wire_json_str(v);
+    if (!v || json_is_null(v))
+        return 0;
+    if (str_is(s, "auto"))
+        r->tool_choice = GEN_CHOICE_AUTO;
+    else if (str_is(s, "none"))
+        r->tool_choice = GEN_CHOICE_NONE;
+    else if (str_is(s, "required") || str_is(s, "any")) /* any: Mistral's word */
+        r->tool_choice = GEN_CHOICE_REQUIRED;
+    else if (json_is_object(v) && str_is(wire_json_get_str(v, "type"), "function")) {
+        s = wire_json_get_str(json_object_get(v, "function"), "name");
+        if (!s.n)
+            return dec_fail(d, ERR_FORMAT, "tool_choice.function.name", "is missing");
+        r->tool_choice = GEN_CHOICE_NAMED;
+        return dec_copy(d, s, &r->tool_choice_name);
+    } else
+        return dec_fail(d, json_is_object(v) ? ERR_UNSUPPORTED : ERR_FORMAT, "tool_choice",
+                        "must be \"auto\", \"none\", \"required\" or a function");
+    return 0;
+}
+
+/* ---- the rest ---- */
+
+static int decode_sampling(struct dec *d, const json_t *body, struct gen_sampling *s)
+{
+    const struct {
+        const char *key;
+        unsigned bit;
+        double lo, hi;
+        float *out;
+    } rows[] = {
+        {"temperature", GEN_SET_TEMPERATURE, 0, 2, &s->temperature},
+        {"top_p", GEN_SET_TOP_P, 0, 1, &s->top_p},
+        {"min_p", GEN_SET_MIN_P, 0, 1, &s->min_p},
+        {"frequency_penalty", GEN_SET_FREQUENCY, -2, 2, &s->frequency_penalty},
+        {"presence_penalty", GEN_SET_PRESENCE, -2, 2, &s->presence_penalty},
+        {"repeat_penalty", GEN_SET_REPEAT, 0, 10, &s->repeat_penalty},
+        {"repetition_penalty", GEN_SET_REPEAT, 0, 10, &s->repeat_penalty},
+    };
+    int64_t n;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int rc = dec_float(d, body, rows[i].key, rows[i].lo, rows[i].hi, rows[i].out);
+        if (rc < 0)
+            return rc;
+        s->set |= rc ? rows[i].bit : 0;
+    }
+    int rc = dec_int(d, body, "top_k", -1, INT32_MAX, &n); /* -1: vLLM's word for no limit */
+    if (rc < 0)
+        return rc;
+    if (rc) {
+        s->set |= GEN_SET_TOP_K;
+        s->top_k = n < 0 ? 0 : (int32_t)n;
+    }
+    rc = dec_int(d, body, "seed", INT64_MIN, INT64_MAX, &n);
+    if (rc > 0) {
+        s->set |= GEN_SET_SEED;
+        s->seed = (uint64_t)n;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_format(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    json_t *o, *s, *schema;
+    int rc = dec_object(d, body, "response_format", &o);
+    if (rc <= 0)
+        return rc;
+    struct str type = wire_json_get_str(o, "type");
+    if (str_is(type, "text"))
+        return 0;
+    if (str_is(type, "json_object")) {
+        r->format = GEN_FORMAT_JSON;
+        return 0;
+    }
+    if (!str_is(type, "json_schema"))
+        return dec_fail(d, ERR_UNSUPPORTED, "response_format.type",
+                        "must be text, json_object or json_schema");
+    if ((rc = dec_object(d, o, "json_schema", &s)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "response_format.json_schema", "is missing");
+    r->format = GEN_FORMAT_SCHEMA;
+    if ((rc = dec_str(d, s, "name", &r->schema_name)) < 0)
+        return rc;
+    if ((rc = dec_bool(d, s, "strict", &r->schema_strict)) < 0)
+        return rc;
+    if ((rc = dec_object(d, s, "schema", &schema)) <= 0)
+        return rc ? rc
+                  : dec_fail(d, ERR_FORMAT, "response_format.json_schema.schema", "is missing");
+    return dec_raw(d, schema, &r->schema);
+}
+
+static int decode_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
+{
+    static const char *const names[] = {"none", "low", "medium", "high"};
+    struct str s;
+    int rc = dec_str(d, body, "reasoning_effort", &s);
+    if (rc <= 0)
+        return rc;
+    for (size_t i = 0; i < 4; i++) {
+        if (str_is(s, names[i])) {
+            r->effort = GEN_EFFORT_NONE + (enum gen_effort)i;
+            return 0;
+        }
+    }
+    return dec_keep(d, extra, "reasoning_effort", json_object_get(body, "reasoning_effort"));
+}
+
+static int decode_limits(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    int64_t n = 1, top = 0;
+    int rc = dec_int(d, body, "max_tokens", 1, INT32_MAX, &r->max_tokens);
+    if (rc >= 0)
+        rc = dec_int(d, body, "max_completion_tokens", 1, INT32_MAX, &r->max_tokens);
+    if (rc >= 0)
+        rc = dec_int(d, body, "n", 1, WIRE_MAX_CHOICES, &n);
+    if (rc >= 0)
+        rc = dec_bool(d, body, "logprobs", &r->logprobs);
+    if (rc >= 0)
+        rc = dec_int(d, body, "top_logprobs", 0, 20, &top);
+    if (rc >= 0)
+        rc = dec_stops(d, body, "stop", r);
+    r->n = (int32_t)n;
+    r->top_logprobs = (int32_t)top;
+    if (rc >= 0 && top && !r->logprobs)
+        rc = dec_fail(d, ERR_FORMAT, "top_logprobs", "needs logprobs");
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    bool parallel = false;
+    json_t *opts;
+    int rc = dec_bool(d, body, "parallel_tool_calls", &parallel);
+    if (rc < 0)
+        return rc;
+    r->parallel_tools = rc ? parallel : -1;
+    if ((rc = dec_bool(d, body, "stream", &r->stream)) < 0)
+        return rc;
+    if ((rc = dec_object(d, body, "stream_options", &opts)) < 0)
+        return rc;
+    if (rc && (rc = dec_bool(d, opts, "include_usage", &r->stream_usage)) < 0)
+        return rc;
+    rc = dec_str(d, body, "user", &r->user);
+    return rc < 0 ? rc : 0;
+}
+
+static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
+{
+    static const char *const old[] = {"functions", "function_call"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = json_object_get(body, old[i]);
+        if (v && !json_is_null(v))
+            return dec_fail(d, ERR_UNSUPPORTED, old[i], "use tools and tool_choice");
+    }
+    int rc = dec_str(d, body, "model", &r->model);
+    if (rc < 0)
+        return rc;
+    if (!rc || !r->model.n)
+        return dec_fail(d, ERR_FORMAT, "model", "is missing");
+    if ((rc = decode_messages(d, body, r)))
+        return rc;
+    if ((rc = decode_tools(d, body, r, extra)))
+        return rc;
+    if ((rc = decode_choice(d, body, r)))
+        return rc;
+    if ((rc = decode_sampling(d, body, &r->sampling)))
+        return rc;
+    if ((rc = decode_limits(d, body, r)))
+        return rc;
+    if ((rc = decode_format(d, body, r)))
+        return rc;
+    if ((rc = decode_effort(d, body, r, extra)))
+        return rc;
+    if ((rc = decode_flags(d, body, r)))
+        return rc;
+    return dec_unknown(d, body, known, extra);
+}
+
+int openai_decode(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    json_t *extra = NULL;
+    int rc = decode_fields(d, body, r, &extra);
+    if (!rc)
+        rc = dec_extra(d, extra, r);
+    json_decref(extra);
+    return rc;
+}

@@ -1,0 +1,361 @@
+/* wire.c: the table of dialects and the public functions, which check what is common to all
+ * (limits, order of events, one end) and hand the rest to the dialect's codec. A new dialect is a
+ * row here and its files (docs/add-a-dialect.md). */
+#include "wire_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct {
+    enum gen_dialect dialect;
+    const char *name;
+    const struct wire_codec *codec;
+} rows[] = {
+    {GEN_DIALECT_OPENAI, "openai", &openai_codec},
+    {GEN_DIALECT_ANTHROPIC, "anthropic", &anthropic_codec},
+};
+
+const struct wire_codec openai_codec = {
+    .decode = openai_decode,
+    .encode = openai_encode,
+    .read_event = openai_read_event,
+    .read_body = openai_read_body,
+    .read_done = openai_read_done,
+    .read_complete = openai_read_complete,
+    .reader_new = openai_reader_new,
+    .reader_free = openai_reader_free,
+    .write = openai_write,
+    .writer_new = openai_writer_new,
+    .writer_free = openai_writer_free,
+    .error = openai_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+const struct wire_codec anthropic_codec = {
+    .decode = anthropic_decode,
+    .encode = anthropic_encode,
+    .read_event = anthropic_read_event,
+    .read_body = anthropic_read_body,
+    .read_done = anthropic_read_done,
+    .read_complete = anthropic_read_complete,
+    .reader_new = anthropic_reader_new,
+    .reader_free = anthropic_reader_free,
+    .write = anthropic_write,
+    .writer_new = anthropic_writer_new,
+    .writer_free = anthropic_writer_free,
+    .error = anthropic_error,
+    .keepalive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+};
+
+static const struct wire_codec *codec_of(enum gen_dialect d)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].dialect == d)
+            return rows[i].codec;
+    }
+    return NULL;
+}
+
+static int no_dialect(enum gen_dialect d, struct err *e)
+{
+    return err_set(e, ERR_INVAL, "no dialect %d", (int)d);
+}
+
+const char *wire_dialect_name(enum gen_dialect d)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].dialect == d)
+            return rows[i].name;
+    }
+    return "none";
+}
+
+bool wire_dialect_find(struct str name, enum gen_dialect *out)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (str_is(name, rows[i].name)) {
+            *out = rows[i].dialect;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- requests ---- */
+
+int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena,
+                        struct gen_req **out, struct err *e)
+{
+    const struct wire_codec *codec = codec_of(d);
+    json_t *v = NULL;
+    if (!codec)
+        return no_dialect(d, e);
+    if (body.n > WIRE_MAX_BODY)
+        return err_set(e, ERR_TOO_LARGE, "the body is larger than %d bytes", WIRE_MAX_BODY);
+    int rc = wire_json_load(body, &v, e);
+    if (rc)
+        return rc;
+    struct dec dec = {.a = arena, .e = e};
+    struct gen_req *r = arena_alloc(arena, sizeof *r);
+    if (!r)
+        rc = dec_nomem(&dec);
+    else if (!json_is_object(v))
+        rc = err_set(e, ERR_FORMAT, "the body must be a JSON object");
+    else {
+        r->arena = arena;
+        r->kind = GEN_CHAT;
+        r->dialect = d;
+        r->parallel_tools = -1;
+        r->n = 1;
+        r->zone = GEN_CLOUD;
+        rc = codec->decode(&dec, v, r);
+    }
+    json_decref(v);
+    if (!rc)
+        *out = r;
+    return rc;
+}
+
+int wire_request_encode(enum gen_dialect d, const struct gen_req *req, struct str model,
+                        const struct wire_quirks *quirks, struct buf *out, struct err *e)
+{
+    static const struct wire_quirks none;
+    const struct wire_codec *codec = codec_of(d);
+    if (!codec)
+        return no_dialect(d, e);
+    if (req->kind != GEN_CHAT)
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries chat only",
+                       wire_dialect_name(d));
+    size_t before = out->n;
+    struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
+    int rc = codec->encode(&x, model);
+    if (!rc && buf_failed(out))
+        rc = err_set(e, ERR_TOO_LARGE, "the request does not fit into %zu bytes", out->max);
+    if (rc && !buf_failed(out))
+        buf_cut(out, before);
+    return rc;
+}
+
+/* ---- writers ---- */
+
+int wire_writer_new(enum gen_dialect d, const struct gen_req *req, struct str id, int64_t created,
+                    struct wire_writer **out, struct err *e)
+{
+    const struct wire_codec *codec = codec_of(d);
+    if (!codec)
+        return no_dialect(d, e);
+    if (!id.n || id.n > 32)
+        return err_set(e, ERR_INVAL, "an answer's id has 1 to 32 characters");
+    for (size_t i = 0; i < id.n; i++) {
+        char c = id.p[i];
+        bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!ok)
+            return err_set(e, ERR_INVAL, "an answer's id is letters and digits");
+    }
+    struct wire_writer *w = calloc(1, sizeof *w);
+    if (!w)
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
+    w->dialect = d;
+    w->req = req;
+    w->created = created;
+    w->stream = req->stream;
+    memcpy(w->id, id.p, id.n);
+    buf_init(&w->model, 1 << 16);
+    if (codec->writer_new(w)) {
+        wire_writer_free(w);
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
+    }
+    *out = w;
+    return 0;
+}
+
+void wire_writer_free(struct wire_writer *w)
+{
+    if (!w)
+        return;
+    codec_of(w->dialect)->writer_free(w);
+    buf_done(&w->model);
+    free(w);
+}
+
+const char *wire_writer_type(const struct wire_writer *w)
+{
+    return w->stream ? "text/event-stream" : "application/json";
+}
+
+int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
+                      struct err *e)
+{
+    if (w->ended)
+        return err_set(e, ERR_INVAL, "an event after the answer's end");
+    if (ev->type == GEN_EV_EMBEDDING)
+        return err_set(e, ERR_UNSUPPORTED, "an embedding in a chat answer");
+    if (ev->type == GEN_EV_START) {
+        buf_clear(&w->model);
+        buf_str_add(&w->model, ev->text);
+    }
+    if (ev->type == GEN_EV_USAGE) {
+        w->usage = ev->usage;
+        w->has_usage = true;
+    }
+    int rc = codec_of(w->dialect)->write(w, ev, out, e);
+    if (rc)
+        return rc;
+    w->ended = ev->type == GEN_EV_DONE || ev->type == GEN_EV_ERROR;
+    if (buf_failed(out))
+        return err_set(e, ERR_TOO_LARGE, "the answer does not fit into %zu bytes", out->max);
+    return 0;
+}
+
+void wire_error_body(enum gen_dialect d, const struct err *err, struct buf *out)
+{
+    const struct wire_codec *codec = codec_of(d);
+    (codec ? codec : &openai_codec)->error(err, out);
+}
+
+void wire_keepalive(enum gen_dialect d, struct buf *out)
+{
+    const struct wire_codec *codec = codec_of(d);
+    buf_puts(out, (codec ? codec : &openai_codec)->keepalive);
+}
+
+/* ---- readers ---- */
+
+void reader_send(struct wire_reader *r, const struct gen_event *ev)
+{
+    if (r->cancelled)
+        return;
+    enum gen_verdict v = r->sink.event(r->sink.ctx, ev);
+    if (v > r->verdict)
+        r->verdict = v;
+    r->cancelled = v == GEN_CANCEL;
+}
+
+void reader_start(struct wire_reader *r, struct str model, struct str id)
+{
+    if (r->started)
+        return;
+    r->started = true;
+    reader_send(r, &(struct gen_event){.type = GEN_EV_START, .text = model, .id = id});
+}
+
+static int on_sse(void *ctx, struct str name, struct str data, struct err *e)
+{
+    struct wire_reader *r = ctx;
+    if (r->cancelled)
+        return 0;
+    r->nevents++;
+    int rc = codec_of(r->dialect)->read_event(r, name, data, e);
+    arena_clear(r->tmp);
+    return rc;
+}
+
+int wire_reader_new(enum gen_dialect d, bool streaming, struct gen_sink sink,
+                    struct wire_reader **out, struct err *e)
+{
+    const struct wire_codec *codec = codec_of(d);
+    if (!codec)
+        return no_dialect(d, e);
+    struct wire_reader *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
+    r->dialect = d;
+    r->streaming = streaming;
+    r->sink = sink;
+    sse_init(&r->sse, on_sse, r);
+    buf_init(&r->body, WIRE_MAX_ANSWER);
+    r->tmp = arena_new(4 * (size_t)WIRE_MAX_ANSWER);
+    if (!r->tmp || codec->reader_new(r)) {
+        wire_reader_free(r);
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
+    }
+    *out = r;
+    return 0;
+}
+
+void wire_reader_free(struct wire_reader *r)
+{
+    if (!r)
+        return;
+    codec_of(r->dialect)->reader_free(r);
+    sse_done(&r->sse);
+    buf_done(&r->body);
+    arena_free(r->tmp);
+    free(r);
+}
+
+static int fail(struct wire_reader *r, const struct err *why, struct err *e)
+{
+    r->failed = *why;
+    if (e)
+        *e = *why;
+    return why->code;
+}
+
+int wire_reader_feed(struct wire_reader *r, struct str bytes, enum gen_verdict *verdict,
+                     struct err *e)
+{
+    struct err mine = {0};
+    r->verdict = GEN_GO;
+    if (r->failed.code)
+        return fail(r, &r->failed, e);
+    if (r->streaming) {
+        if (sse_feed(&r->sse, bytes, &mine))
+            return fail(r, &mine, e);
+    } else {
+        buf_str_add(&r->body, bytes);
+        if (buf_failed(&r->body)) {
+            err_set(&mine, ERR_UPSTREAM, "the answer is larger than %d bytes", WIRE_MAX_ANSWER);
+            return fail(r, &mine, e);
+        }
+    }
+    if (verdict)
+        *verdict = r->cancelled ? GEN_CANCEL : r->verdict;
+    return 0;
+}
+
+bool wire_reader_complete(const struct wire_reader *r)
+{
+    return r->streaming && codec_of(r->dialect)->read_complete(r, false);
+}
+
+static int read_whole(struct wire_reader *r, struct err *e)
+{
+    json_t *v = NULL;
+    struct err why;
+    if (!r->body.n)
+        return err_set(e, ERR_CUT, "the answer is empty");
+    if (wire_json_load(buf_str(&r->body), &v, &why))
+        return err_set_at(e, ERR_UPSTREAM, why.pos, "the answer: %s", why.msg);
+    int rc = codec_of(r->dialect)->read_body(r, v, e);
+    json_decref(v);
+    arena_clear(r->tmp);
+    return rc;
+}
+
+int wire_reader_end(struct wire_reader *r, struct err *e)
+{
+    const struct wire_codec *codec = codec_of(r->dialect);
+    struct err mine = {0};
+    if (r->failed.code)
+        return fail(r, &r->failed, e);
+    if (r->ended || r->cancelled)
+        return 0;
+    r->ended = true;
+    if (!r->streaming) {
+        if (read_whole(r, &mine))
+            return fail(r, &mine, e);
+    } else if (sse_end(&r->sse, &mine)) {
+        /* What is malformed only because it was cut is a cut stream. */
+        if (mine.code == ERR_UPSTREAM && mine.pos)
+            err_set(&mine, ERR_CUT, "the stream ended in the middle of an event");
+        return fail(r, &mine, e);
+    }
+    if (!codec->read_complete(r, true)) {
+        err_set(&mine, ERR_CUT, "the stream ended after %llu events without its terminal event",
+                (unsigned long long)r->nevents);
+        return fail(r, &mine, e);
+    }
+    codec->read_done(r);
+    return 0;
+}

@@ -1,0 +1,88 @@
+/* wire_replay.c: wire_replay DIALECT answer|stream|request|error SPLIT < body
+ * Decodes the body, fed in pieces of SPLIT bytes (0: at once), and prints it as wire_canon does;
+ * exit code 1 and the error's code and message when it is refused. `request` also encodes what it
+ * decoded, decodes that again, and fails unless both are the same. */
+#include "wire_canon.h"
+
+#include "wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct buf input = {.max = 256 << 20};
+
+static int refuse(const struct err *e)
+{
+    printf("refused %s %s\n", err_name(e->code), e->msg);
+    return 1;
+}
+
+static int replay_request(enum gen_dialect d)
+{
+    struct arena *a = arena_new(256 << 20);
+    struct gen_req *r, *again;
+    struct err e = {0};
+    struct buf first = BUF_INIT(256 << 20), body = BUF_INIT(256 << 20),
+               second = BUF_INIT(256 << 20);
+    if (wire_request_decode(d, buf_str(&input), a, &r, &e))
+        return refuse(&e);
+    canon_req(r, &first);
+    printf("%s", first.p);
+    if (wire_request_encode(d, r, r->model, NULL, &body, &e))
+        return refuse(&e);
+    if (wire_request_decode(d, buf_str(&body), a, &again, &e))
+        return refuse(&e);
+    canon_req(again, &second);
+    if (!str_eq(buf_str(&first), buf_str(&second))) {
+        printf("differs after a round trip:\n%s", second.p);
+        return 1;
+    }
+    return 0;
+}
+
+static int replay_answer(enum gen_dialect d, bool stream, size_t split)
+{
+    struct canon_sink sink;
+    struct wire_reader *r;
+    struct err e = {0};
+    canon_sink_init(&sink, true);
+    if (wire_reader_new(d, stream, canon_sink_of(&sink), &r, &e))
+        return refuse(&e);
+    struct str all = buf_str(&input);
+    int rc = 0;
+    for (size_t at = 0; at < all.n && !rc;) {
+        size_t n = split && split < all.n - at ? split : all.n - at;
+        rc = wire_reader_feed(r, str_n(all.p + at, n), NULL, &e);
+        at += n;
+    }
+    if (!rc)
+        rc = wire_reader_end(r, &e);
+    canon_sink_flush(&sink);
+    printf("%s", sink.text.p ? sink.text.p : "");
+    wire_reader_free(r);
+    canon_sink_done(&sink);
+    return rc ? refuse(&e) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    enum gen_dialect d;
+    char chunk[65536];
+    size_t n;
+    if (argc != 4 || !wire_dialect_find(str_of(argv[1]), &d)) {
+        fprintf(stderr, "usage: wire_replay DIALECT answer|stream|request|error SPLIT < body\n");
+        return 2;
+    }
+    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
+        buf_add(&input, chunk, n);
+    size_t split = strtoul(argv[3], NULL, 10);
+    if (!strcmp(argv[2], "request"))
+        return replay_request(d);
+    if (!strcmp(argv[2], "error")) {
+        struct err e = {0};
+        wire_error_decode(d, (int)split, buf_str(&input), 0, &e);
+        printf("%s %s\n", err_name(e.code), e.msg);
+        return 0;
+    }
+    return replay_answer(d, !strcmp(argv[2], "stream"), split);
+}
