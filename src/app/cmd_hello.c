@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const sample = "In one short sentence: what is a weir in a river?";
+static const char *const sample =
+    "What is the difference between a river and a lake? Answer in one sentence.";
 
 static const struct {
     const char *kind, *prompt;
@@ -21,7 +22,7 @@ static const struct {
      "Derive the asymptotic distribution of the maximum likelihood estimator under model "
      "misspecification, and say when the sandwich covariance is needed."},
     {"a client's contract clause",
-     "Our client, reachable at anna.kessler@example.com, will be sent this clause today: \"The "
+     "Our client, reachable at anna.kessler@example.com, asks about this clause: \"The "
      "Supplier shall indemnify the Customer against all third-party claims.\" Is it enforceable "
      "under German law, and how should we reword it?"},
 };
@@ -91,9 +92,12 @@ static int ask_sample(struct client *c, const struct settings *s, struct err *e)
     struct turn t;
     struct buf line = BUF_INIT(65536);
     json_t *messages = message(sample);
+    struct settings greedy = *s; /* shares what it points to */
+    greedy.temperature = 0;
+    greedy.temperature_set = true;
     turn_init(&t);
     fprintf(stderr, "\n> %s\n", sample);
-    int rc = turn_ask(c, s, messages, stdout, &t, e);
+    int rc = turn_ask(c, &greedy, messages, stdout, &t, e);
     if (rc == 0 && t.account) {
         turn_line(t.account, &line);
         fprintf(stderr, "%s\n", line.p ? line.p : "");
@@ -114,7 +118,7 @@ static int show_verdicts(struct client *c, const struct settings *s, struct err 
         rc = turn_route(c, s, messages, &plan, e);
         if (rc == 0) {
             turn_plan_text(plan, true, &line);
-            fprintf(stderr, "  %s: %s", verdicts[i].kind, line.p ? line.p : "");
+            fprintf(stderr, "  %s:\n      %s", verdicts[i].kind, line.p ? line.p : "");
         }
         json_decref(plan);
         json_decref(messages);

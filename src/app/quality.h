@@ -1,4 +1,4 @@
-/* quality.h: how capable a provider's model is, on the scale of route's difficulty.h (0 to 10).
+/* quality.h: how capable a provider's model is, on the scale of route's difficulty_int.h (0 to 10).
  * Rough, dated and meant to be replaced by what is measured on the user's own work. */
 #ifndef WEIR_QUALITY_H
 #define WEIR_QUALITY_H

@@ -193,8 +193,8 @@ static int read_file(struct settings *s, struct err *e)
         return 0; /* the file is optional */
     if (line == 0)
         return 0;
-    return err_set_at(e, r.rc ? r.rc : ERR_FORMAT, line > 0 ? (uint64_t)line : 0, "%s, line %d: %s",
-                      path, line, r.rc ? err_msg(&inner) : "not a [section] or key = value");
+    return err_set_at(e, ERR_FORMAT, line > 0 ? (uint64_t)line : 0, "%s, line %d: %s", path, line,
+                      r.rc ? err_msg(&inner) : "not a [section] or key = value");
 }
 
 int settings_load(struct settings *s, struct err *e)

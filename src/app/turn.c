@@ -195,7 +195,7 @@ int turn_ask(struct client *c, const struct settings *s, json_t *messages, FILE 
     struct client_call call = {.line = on_line, .ctx = &w};
     int rc = post(c, s, "/weir/v1/chat", messages, &call, e);
     if (w.printed && t->text.n && t->text.p[t->text.n - 1] != '\n')
-        fputc('\n', show);
+        fputc('\n', show), fflush(show);
     if (rc == 0 && buf_failed(&t->text))
         rc = err_set(e, ERR_TOO_LARGE, "the answer is too large");
     return rc;
@@ -224,8 +224,14 @@ void turn_line(const json_t *account, struct buf *out)
 {
     double tps = json_number_value(json_object_get(account, "tokens_per_s"));
     const json_t *first = json_object_get(account, "first_ms");
-    const char *provider = text_of(account, "provider"), *model = text_of(account, "model");
-    buf_printf(out, "%s/%s · %s · ", provider, model, text_of(account, "reason"));
+    char where[600];
+    snprintf(where, sizeof where, "%s/%s", text_of(account, "provider"), text_of(account, "model"));
+    /* The router's sentence begins with the place too. */
+    const char *why = text_of(account, "reason");
+    size_t n = strlen(where);
+    if (strncmp(why, where, n) == 0 && strncmp(why + n, ": ", 2) == 0)
+        why += n + 2;
+    buf_printf(out, "%s · %s · ", where, why);
     if (tps > 0)
         buf_printf(out, "%.1f tokens/s · ", tps);
     if (json_is_integer(first))
@@ -236,15 +242,27 @@ void turn_line(const json_t *account, struct buf *out)
                    text_of(account, "baseline_model"));
 }
 
+static bool same_fate(const json_t *a, const json_t *b)
+{
+    return strcmp(text_of(a, "provider"), text_of(b, "provider")) == 0 &&
+           strcmp(text_of(a, "because"), text_of(b, "because")) == 0;
+}
+
+/* A provider with twenty models that are all out for one reason is one line. */
 static void removed_text(const json_t *plan, struct buf *out)
 {
-    size_t i;
-    json_t *c;
-    json_array_foreach(json_object_get(plan, "removed"), i, c)
-    {
-        if (i == 0)
-            buf_puts(out, "removed:\n");
-        buf_printf(out, "  %-32s %s\n", text_of(c, "id"), text_of(c, "why"));
+    const json_t *list = json_object_get(plan, "removed");
+    size_t n = json_array_size(list);
+    for (size_t i = 0, alike; i < n; i += alike) {
+        const json_t *c = json_array_get(list, i);
+        alike = 1;
+        while (i + alike < n && same_fate(c, json_array_get(list, i + alike)))
+            alike++;
+        buf_printf(out, "%s%-34s %s", i == 0 ? "removed:\n  " : "  ", text_of(c, "id"),
+                   text_of(c, "because"));
+        if (alike > 1)
+            buf_printf(out, " (and %zu more of %s)", alike - 1, text_of(c, "provider"));
+        buf_putc(out, '\n');
     }
 }
 
@@ -254,28 +272,39 @@ static void ranked_text(const json_t *plan, struct buf *out)
     json_t *c;
     json_array_foreach(json_object_get(plan, "ranked"), i, c)
     {
-        const json_t *cost = json_object_get(c, "cost_nano");
-        char price[48] = "cost unknown";
+        const json_t *cost = json_object_get(c, "cost_nano"), *ms = json_object_get(c, "total_ms");
+        char price[48] = "cost unknown", time[48] = "time unknown";
         if (json_is_integer(cost))
             snprintf(price, sizeof price, "$%.6f", (double)json_integer_value(cost) / 1e9);
-        buf_printf(out, "%s%zu. %-30s P(suffices) %.2f, %s, about %.1f s\n",
-                   i == 0 ? "ranking:\n  " : "  ", i + 1, text_of(c, "id"),
-                   json_number_value(json_object_get(c, "p")), price,
-                   json_number_value(json_object_get(c, "time_s")));
+        if (json_is_integer(ms))
+            snprintf(time, sizeof time, "about %.1f s", (double)json_integer_value(ms) / 1e3);
+        buf_printf(out, "%s%zu. %-31s P(suffices) %.2f, %s, %s\n", i == 0 ? "ranking:\n  " : "  ",
+                   i + 1, text_of(c, "id"), json_number_value(json_object_get(c, "p_suffices")),
+                   price, time);
     }
 }
 
 static void facts_text(const json_t *plan, struct buf *out)
 {
+    const json_t *r = json_object_get(plan, "request");
     size_t i;
-    json_t *r;
-    json_array_foreach(json_object_get(plan, "reasons"), i, r)
-        buf_printf(out, "%s%s\n", i == 0 ? "because:\n  " : "  ", json_string_value(r));
+    json_t *s;
+    buf_printf(out, "request:\n  %lld tokens%s, task: %s, difficulty %.1f of 10\n",
+               (long long)json_integer_value(json_object_get(r, "prompt_tokens")),
+               json_is_true(json_object_get(r, "prompt_exact")) ? "" : " (estimated)",
+               text_of(r, "task"), json_number_value(json_object_get(plan, "difficulty")));
+    buf_printf(out, "  may go as far as: %s (%s)\n", text_of(r, "zone"), text_of(r, "zone_reason"));
+    json_array_foreach(json_object_get(r, "signals"), i, s)
+        buf_printf(out, "%s%s", i == 0 ? "  signals: " : ", ", json_string_value(s));
+    if (i)
+        buf_putc(out, '\n');
 }
 
 void turn_plan_text(const json_t *plan, bool brief, struct buf *out)
 {
-    buf_printf(out, "%s\n", text_of(plan, "decision"));
+    buf_printf(out, "%s\n", text_of(plan, "sentence"));
+    if (*text_of(plan, "would_sentence"))
+        buf_printf(out, "%s%s\n", brief ? "      " : "", text_of(plan, "would_sentence"));
     if (brief)
         return;
     facts_text(plan, out);

@@ -96,10 +96,12 @@ void net_loop_free(struct net_loop *l)
     uv_close((uv_handle_t *)&l->wake, NULL);
     for (int i = 0; l->has_signals && i < 2; i++)
         uv_close((uv_handle_t *)&l->sigs[i], NULL);
-    /* Closing handles and work under way still want the loop. */
+    /* Closing handles and work under way still want the loop. When nothing is alive and it still
+     * cannot close, somebody has forgotten a handle of theirs. */
+    int alive = 1;
     while (uv_loop_close(&l->uv) == UV_EBUSY) {
-        int alive = uv_run(&l->uv, UV_RUN_ONCE);
-        assert(alive || uv_loop_alive(&l->uv) == 0);
+        assert(alive);
+        alive = uv_run(&l->uv, UV_RUN_ONCE);
     }
     for (struct message *m = take_messages(l); m;) {
         struct message *next = m->next;

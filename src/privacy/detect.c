@@ -16,6 +16,8 @@
 #define MEDIA_MAX 4096
 #define ESCAPE_ROUNDS 3
 #define SNIFF_BYTES 4096
+#define EMBEDDED_MAX 4096 /* data: URLs of one text that are read each; more count as found */
+#define SHORTEST 6        /* bytes of the shortest thing a pattern finds: a@b.cd */
 
 /* One field within the bytes that are scanned together. */
 struct segment {
@@ -152,7 +154,7 @@ static void run_detectors(const struct privacy_rules *r, struct str text, struct
 {
     for (int k = 0; k < PRIVACY_KINDS; k++) {
         begin_detector(h);
-        if (detectors[k] && !(r->off & 1u << k))
+        if (detectors[k] && text.n >= SHORTEST && !(r->off & 1u << k))
             detectors[k](r, text, h);
     }
     begin_detector(h);
@@ -280,8 +282,12 @@ static int scan_embedded(struct scan *s, const struct flat *form)
     struct str text = flat_str(form);
     static const struct str mark = {";base64,", 8};
     int code = 0;
-    size_t at = 0;
+    size_t at = 0, n = 0;
     while (code == 0 && (at = str_find(text, mark, at)) != SIZE_MAX) {
+        if (n++ == EMBEDDED_MAX) {
+            struct hit rest = {.kind = PRIVACY_TOKEN, .unknown = true, .start = at, .end = text.n};
+            return keep(s, form, &rest);
+        }
         size_t begin = at;
         while (begin > 0 && at - begin < 128 && text.p[begin - 1] != ':')
             begin--;

@@ -340,7 +340,7 @@ int flat_base64(const struct flat *in, size_t from, size_t max, struct flat *out
                 struct err *e)
 {
     struct flat f = {0};
-    bool ok = flat_room(&f, max ? max : (in->n - from) / 4 * 3);
+    bool ok = flat_room(&f, 0); /* a text may hold thousands of short ones: grow as needed */
     uint32_t bits = 0;
     int have = 0;
     size_t i = from;

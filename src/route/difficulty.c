@@ -8,7 +8,7 @@
  * What it cannot see: whether a short question is a rare fact ("Who came third in ..."), whether a
  * plain sentence hides a hard problem, and how good one model of a size is against another of the
  * same size, unless its quality is given. Called by estimate.c and plan.c. */
-#include "difficulty.h"
+#include "difficulty_int.h"
 
 #include <math.h>
 

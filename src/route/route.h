@@ -106,7 +106,7 @@ struct route_candidate {
     const char *price_source;
 
     double params;  /* the model's size: 135e6; 0: unknown */
-    double quality; /* 0 to 10, difficulty.h's scale; < 0: unknown, taken from params */
+    double quality; /* 0 to 10, difficulty_int.h's scale; < 0: unknown, taken from params */
     const char *quality_source;
 
     bool healthy;
@@ -217,7 +217,7 @@ struct route_plan {
     size_t nremoved;
     const struct route_choice *removed; /* in the order of the facts */
     enum route_why why;
-    double difficulty;    /* difficulty.h's scale */
+    double difficulty;    /* difficulty_int.h's scale */
     const char *sentence; /* the decision, for a person; the error's message where code is not 0 */
     const char *header;   /* value of x-weir-route: ASCII, at most 200 bytes */
     /* With a key for everything and nothing else changed: the best candidate, when that is one

@@ -2,7 +2,7 @@
 #ifndef WEIR_ROUTE_INT_H
 #define WEIR_ROUTE_INT_H
 
-#include "difficulty.h"
+#include "difficulty_int.h"
 #include "route.h"
 
 #define ROUTE_LONG_TOKENS 64000 /* a document of this length is a very long one */

@@ -12,10 +12,7 @@ static bool enter(struct parser *p)
     if (p->rc)
         return false;
     if (p->nesting >= MAX_NESTING) {
-        parse_fail(p, "expressions nested more than %d deep", MAX_NESTING);
-        p->rc = ERR_LIMIT;
-        if (p->e)
-            p->e->code = ERR_LIMIT;
+        parse_too_deep(p, "expressions");
         return false;
     }
     p->nesting++;

@@ -1,6 +1,6 @@
 /* tmpl_filter.c: the filters over text and numbers, and the table of all filters. Those over lists
  * stand in tmpl_seq.c. Found by name when the template is parsed. */
-#include "tmpl_builtin.h"
+#include "tmpl_builtin_int.h"
 
 #include "utf8.h"
 

@@ -206,7 +206,8 @@ struct parser {
 
 struct node *parse_fail(struct parser *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void *parse_alloc(struct parser *p, size_t n); /* NULL after a failure */
+void parse_too_deep(struct parser *p, const char *what); /* ERR_LIMIT */
+void *parse_alloc(struct parser *p, size_t n);           /* NULL after a failure */
 struct node *parse_node(struct parser *p, enum node_type type);
 void parse_push(struct parser *p, struct node ***v, size_t *n, struct node *x);
 uint32_t parse_intern(struct parser *p, struct str name);

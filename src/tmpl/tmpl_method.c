@@ -1,5 +1,5 @@
 /* tmpl_method.c: the methods of strings, lists, mappings and the loop that templates call. */
-#include "tmpl_builtin.h"
+#include "tmpl_builtin_int.h"
 
 #include "utf8.h"
 

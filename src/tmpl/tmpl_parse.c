@@ -23,6 +23,14 @@ struct node *parse_fail(struct parser *p, const char *fmt, ...)
     return &p->bad;
 }
 
+void parse_too_deep(struct parser *p, const char *what)
+{
+    uint32_t line = parse_cur(p)->line;
+    if (!p->rc)
+        p->rc = err_set_at(p->e, ERR_LIMIT, line, "template line %u: %s nested more than %d deep",
+                           line, what, MAX_NESTING);
+}
+
 void *parse_alloc(struct parser *p, size_t n)
 {
     void *m = p->rc ? NULL : arena_alloc(p->t->mem, n);
@@ -422,7 +430,7 @@ static void parse_until(struct parser *p, const char *const *ends, struct node *
 {
     char what[64];
     if (p->nesting >= MAX_NESTING) {
-        parse_fail(p, "blocks nested more than %d deep", MAX_NESTING);
+        parse_too_deep(p, "blocks");
         return;
     }
     p->nesting++;

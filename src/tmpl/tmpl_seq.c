@@ -1,5 +1,5 @@
 /* tmpl_seq.c: the filters over lists and mappings. */
-#include "tmpl_builtin.h"
+#include "tmpl_builtin_int.h"
 
 /* `attribute` of an item: names and numbers between dots. */
 static struct val attr_path(struct ctx *c, struct val v, struct val path)

@@ -1,5 +1,5 @@
 /* tmpl_test.c: the tests (`is ...`) and the global functions. */
-#include "tmpl_builtin.h"
+#include "tmpl_builtin_int.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -13,24 +13,24 @@ home = make_home()
 
 @test
 def ask_answers_on_standard_output_and_accounts_on_standard_error():
-    p = weir(["ask", "--model", MODEL, "--temperature", "0", "-n", "16", "What is the capital of France?"], home)
+    p = weir(["ask", "--model", MODEL, "--temperature", "0", "-n", "16", "What is the capital of Japan?"], home)
     assert p.returncode == 0, p.err
-    assert "Paris" in p.out, p.out
+    assert "Tokyo" in p.out, p.out
     assert "·" in p.err and "first token" in p.err and "$0" in p.err, p.err
     assert "\x1b" not in p.out + p.err
 
 
 @test
 def standard_input_joins_the_prompt():
-    p = weir(["ask", "--model", MODEL, "-t", "0", "-n", "16", "What is the capital of this country?"], home, "France\n")
-    assert p.returncode == 0 and "Paris" in p.out, p.out + p.err
+    p = weir(["ask", "--model", MODEL, "-t", "0", "-n", "16", "What is the capital of this country?"], home, "Japan\n")
+    assert p.returncode == 0 and "Tokyo" in p.out, p.out + p.err
 
 
 @test
 def ask_as_json():
-    p = weir(["ask", "--json", "--model", MODEL, "-t", "0", "-n", "16", "What is the capital of France?"], home)
+    p = weir(["ask", "--json", "--model", MODEL, "-t", "0", "-n", "16", "What is the capital of Japan?"], home)
     o = json.loads(p.out)
-    assert "Paris" in o["text"]
+    assert "Tokyo" in o["text"]
     assert o["account"]["zone"] == "device"
     assert o["account"]["cost_nano"] == 0, o["account"]
 
@@ -155,15 +155,15 @@ def route_explains_without_calling_anyone():
     p = weir(["route", "--json", "My card is 4111 1111 1111 1111, is it stolen?"], home)
     o = json.loads(p.out)
     assert p.returncode == 0 and "4111" not in json.dumps(o), p.out
-    text = weir(["route", "What is the capital of France?"], home).out
+    text = weir(["route", "What is the capital of Japan?"], home).out
     assert "local" in text, text
 
 
 @test
 def two_processes_on_one_home_share_it():
     w = Weir(home)
-    p = weir(["ask", "--model", MODEL, "-t", "0", "-n", "8", "What is the capital of France?"], home)
-    assert p.returncode == 0 and "Paris" in p.out, p.err
+    p = weir(["ask", "--model", MODEL, "-t", "0", "-n", "8", "What is the capital of Japan?"], home)
+    assert p.returncode == 0 and "Tokyo" in p.out, p.err
     second = subprocess.run([WEIR, "serve", "--port", "0"], env=environment(home), capture_output=True, text=True, timeout=30)
     assert second.returncode == 1 and "owned by another weir" in second.stderr, second.stderr
     r, rows = w.call("GET", "/weir/v1/requests?limit=5")

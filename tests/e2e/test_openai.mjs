@@ -5,7 +5,7 @@ import { model, run, sleep, startWeir, test } from './harness.mjs';
 
 const w = await startWeir();
 const client = new OpenAI({ baseURL: `${w.base}/v1`, apiKey: 'unused', maxRetries: 0 });
-const france = [{ role: 'user', content: 'What is the capital of France? Answer in one word.' }];
+const france = [{ role: 'user', content: 'What is the capital of Japan? Answer in one word.' }];
 
 test('models are listed', async () => {
   const ids = [];
@@ -17,7 +17,7 @@ test('models are listed', async () => {
 test('a chat completion answers, counts and says where it was answered', async () => {
   const { data, response } = await client.chat.completions
     .create({ model, messages: france, temperature: 0, max_tokens: 24 }).withResponse();
-  assert.match(data.choices[0].message.content, /Paris/);
+  assert.match(data.choices[0].message.content, /Tokyo/);
   assert.equal(data.object, 'chat.completion');
   assert.ok(data.usage.prompt_tokens > 10);
   assert.ok(data.usage.completion_tokens > 0);
@@ -29,7 +29,7 @@ test('a chat completion answers, counts and says where it was answered', async (
 test('auto answers an easy question here', async () => {
   const { data, response } = await client.chat.completions
     .create({ model: 'auto', messages: france, temperature: 0, max_tokens: 24 }).withResponse();
-  assert.match(data.choices[0].message.content, /Paris/);
+  assert.match(data.choices[0].message.content, /Tokyo/);
   assert.match(response.headers.get('x-weir-route'), /local/);
 });
 
@@ -66,18 +66,18 @@ test('developer role and content parts are understood', async () => {
     model, temperature: 0, max_tokens: 24,
     messages: [
       { role: 'developer', content: 'You are a helpful assistant.' },
-      { role: 'user', content: [{ type: 'text', text: 'What is the capital ' }, { type: 'text', text: 'of France?' }] },
+      { role: 'user', content: [{ type: 'text', text: 'What is the capital ' }, { type: 'text', text: 'of Japan?' }] },
     ],
   });
-  assert.match(r.choices[0].message.content, /Paris/);
+  assert.match(r.choices[0].message.content, /Tokyo/);
 });
 
 test('stop sequences end the answer before them', async () => {
   const r = await client.chat.completions.create({
-    model, temperature: 0, max_tokens: 60, stop: [' is', 'Paris'],
+    model, temperature: 0, max_tokens: 60, stop: [' is', 'Tokyo'],
     messages: france,
   });
-  assert.ok(!/ is|Paris/.test(r.choices[0].message.content ?? ''), r.choices[0].message.content);
+  assert.ok(!/ is|Tokyo/.test(r.choices[0].message.content ?? ''), r.choices[0].message.content);
   assert.equal(r.choices[0].finish_reason, 'stop');
 });
 
@@ -156,10 +156,10 @@ test('a user\'s control tokens are text', async () => {
 });
 
 test('eight at once each get their own answer', async () => {
-  const capitals = { France: 'Paris', Italy: 'Rome', Spain: 'Madrid', Japan: 'Tokyo', Germany: 'Berlin', Egypt: 'Cairo', Greece: 'Athens', China: 'Beijing' };
+  const capitals = { Japan: 'Tokyo', China: 'Beijing', Egypt: 'Cairo', Greece: 'Athens', Russia: 'Moscow', Peru: 'Lima', Kenya: 'Nairobi', Cuba: 'Havana' };
   const ask = (c) => client.chat.completions.create({ model, temperature: 0, max_tokens: 24, messages: [{ role: 'user', content: `What is the capital of ${c}?` }] });
   const alone = {};
-  for (const c of ['France', 'Japan']) alone[c] = (await ask(c)).choices[0].message.content;
+  for (const c of ['Japan', 'China']) alone[c] = (await ask(c)).choices[0].message.content;
   const all = await Promise.all(Object.keys(capitals).map(ask));
   const right = Object.values(capitals).filter((v, i) => all[i].choices[0].message.content.includes(v)).length;
   assert.ok(right >= 7, all.map((r) => r.choices[0].message.content).join(' | '));

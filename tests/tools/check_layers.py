@@ -17,8 +17,6 @@ MANY_HEADERS = {'base', 'app'}
 # ones that do not carry the name. One that is gone must leave this list too.
 BESIDE = {
     'ledger': {'breakeven.h', 'money.h'},
-    'route': {'difficulty.h'},
-    'tmpl': {'tmpl_builtin.h'},
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]*)"', re.M)
 ROW = re.compile(r"^\s*\['(\w+)', \[([^\]]*)\]\],", re.M)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "difficulty.h"
+#include "difficulty_int.h"
 #include "route.h"
 
 #define NOW INT64_C(1790000000000) /* September 2026 */

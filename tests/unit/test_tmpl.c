@@ -239,8 +239,17 @@ static void limits_hold(void **state)
     fails("{{ 10 ** 100 }}", ERR_LIMIT, "out of range");
     char deep[4096] = "{{ ";
     memset(deep + 3, '(', 1000);
+    deep[1003] = '1';
+    memset(deep + 1004, ')', 1000);
     strcat(deep, " }}");
     fails(deep, ERR_LIMIT, "nested more than");
+    memset(deep + 3, '-', 2001); /* signs are a cycle of the grammar too */
+    deep[2003] = '1';
+    fails(deep, ERR_LIMIT, "nested more than");
+    char blocks[200 * 13 + 64 * 13 + 1] = "";
+    for (int i = 0; i < 260; i++)
+        strcat(blocks, "{% if true %}");
+    fails(blocks, ERR_LIMIT, "nested more than");
     struct tmpl *t = NULL;
     char *big = calloc(1, (1 << 20) + 1);
     assert_non_null(big);

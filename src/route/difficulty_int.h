@@ -1,4 +1,5 @@
-/* difficulty.h: P(this model suffices | request, facts of the model). One honest guess in one file.
+/* difficulty_int.h: P(this model suffices | request, facts of the model). One honest guess in one
+ * file.
  *
  * The scale is 0 to 10 for both sides. A request of difficulty d is one that a model of capability
  * d does well enough about half the time. 2 is about what a 135M model is good for (say a sentence

@@ -1,4 +1,4 @@
-/* tmpl_builtin.h: what the files of built-ins share. Private to tmpl/; not a second tmpl_int.h:
+/* tmpl_builtin_int.h: what the files of built-ins share. Private to tmpl/; not a second tmpl_int.h:
  * only filters, tests, methods and globals know it. */
 #ifndef WEIR_TMPL_BUILTIN_H
 #define WEIR_TMPL_BUILTIN_H
