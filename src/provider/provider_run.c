@@ -208,6 +208,8 @@ static enum gen_verdict on_data(void *ctx, struct str bytes)
     struct err why = {0};
     if (run->why.code)
         return GEN_CANCEL;
+    if (run->complete)
+        return GEN_GO;
     if (!run->reader) {
         size_t room = MAX_ERROR_BODY - run->error_body.n;
         buf_add(&run->error_body, bytes.p, bytes.n < room ? bytes.n : room);
