@@ -167,7 +167,8 @@ def two_processes_on_one_home_share_it():
     second = subprocess.run([WEIR, "serve", "--port", "0"], env=environment(home), capture_output=True, text=True, timeout=30)
     assert second.returncode == 1 and "owned by another weir" in second.stderr, second.stderr
     r, rows = w.call("GET", "/weir/v1/requests?limit=5")
-    assert json.loads(rows)["rows"][0]["status"] == "ok", rows
+    row = json.loads(rows)["rows"][0]
+    assert row["status"] == "ok" and row["plan"]["facts"]["candidates"], rows
     assert w.stop() == 0
 
 
