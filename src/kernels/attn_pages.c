@@ -6,7 +6,10 @@
 /* With fewer queries than this the page is converted as it is read, in registers. */
 #define CONVERT_FROM 9
 
-/* Scratch: states of all queries, a list of those that see the page, scores of a block, and the
+/* Blocks whose scores are held at a time. */
+#define BATCH 4
+
+/* Scratch: states of all queries, a list of those that see the page, scores of a batch, and the
  * page's K and V as floats. */
 struct room {
     struct attn_query *state;
@@ -21,7 +24,7 @@ static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
     size_t at = 0, page = KERN_PAGE * a->head_dim * sizeof(float);
     struct room lay;
     lay.p = (float(*)[KERN_PAGE])(base + at);
-    at += ATTN_BLOCK * sizeof *lay.p;
+    at += BATCH * ATTN_BLOCK * sizeof *lay.p;
     lay.k = (float *)(base + at);
     at += page;
     lay.v = (float *)(base + at);
@@ -90,32 +93,42 @@ static void gather_one(struct attn_query *const *q, size_t i, const struct attn_
         ops->gather(q + i, 1, type, v, hd, lo, hi, p + i);
 }
 
-/* One block of queries over one page. What all of them see is gathered together; what only some
- * see, before and after, by each alone: a position that is masked may hold anything. */
-static void block(const struct kern_attn *a, const struct attn_ops *ops, struct attn_query **q,
-                  size_t n, enum kern_type type, const void *k, const void *v,
-                  float p[ATTN_BLOCK][KERN_PAGE])
+/* The scores of one block of queries over a page become weights in p. */
+static void block_weights(const struct kern_attn *a, const struct attn_ops *ops,
+                          struct attn_query **q, size_t n, enum kern_type type, const void *k,
+                          float p[ATTN_BLOCK][KERN_PAGE])
 {
-    size_t lo = q[0]->lo, hi = q[0]->hi, all_lo = lo, all_hi = hi, hd = a->head_dim;
+    size_t lo = q[0]->lo, hi = q[0]->hi;
+    float rescale[ATTN_BLOCK];
     for (size_t i = 1; i < n; i++) {
         lo = q[i]->lo < lo ? q[i]->lo : lo;
         hi = q[i]->hi > hi ? q[i]->hi : hi;
-        all_lo = q[i]->lo > all_lo ? q[i]->lo : all_lo;
-        all_hi = q[i]->hi < all_hi ? q[i]->hi : all_hi;
     }
-    all_hi = all_hi < all_lo ? all_lo : all_hi;
-    ops->scores(q, n, type, k, hd, lo, hi, p);
-    float rescale[ATTN_BLOCK];
+    ops->scores(q, n, type, k, a->head_dim, lo, hi, p);
     ops->softmax(q, n, a->scale, p, rescale);
     for (size_t i = 0; i < n; i++)
         if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
-            ops->scale(q[i]->acc, hd, rescale[i]);
+            ops->scale(q[i]->acc, a->head_dim, rescale[i]);
+}
+
+/* What all of a block see is gathered together; what only some see, before and after, by each
+ * alone: a position that is masked may hold anything. */
+static void block_gather(const struct attn_ops *ops, struct attn_query **q, size_t n,
+                         enum kern_type type, const void *v, size_t hd,
+                         float p[ATTN_BLOCK][KERN_PAGE])
+{
+    size_t lo = q[0]->lo, hi = q[0]->hi;
+    for (size_t i = 1; i < n; i++) {
+        lo = q[i]->lo > lo ? q[i]->lo : lo;
+        hi = q[i]->hi < hi ? q[i]->hi : hi;
+    }
+    hi = hi < lo ? lo : hi;
     for (size_t i = 0; i < n; i++)
-        gather_one(q, i, ops, type, v, hd, q[i]->lo, all_lo < q[i]->hi ? all_lo : q[i]->hi, p);
-    if (all_lo < all_hi)
-        ops->gather(q, n, type, v, hd, all_lo, all_hi, p);
+        gather_one(q, i, ops, type, v, hd, q[i]->lo, lo < q[i]->hi ? lo : q[i]->hi, p);
+    if (lo < hi)
+        ops->gather(q, n, type, v, hd, lo, hi, p);
     for (size_t i = 0; i < n; i++)
-        gather_one(q, i, ops, type, v, hd, all_hi > q[i]->lo ? all_hi : q[i]->lo, q[i]->hi, p);
+        gather_one(q, i, ops, type, v, hd, hi > q[i]->lo ? hi : q[i]->lo, q[i]->hi, p);
 }
 
 static void convert(const struct kern_attn *a, const struct attn_ops *ops, const void *page,
@@ -125,19 +138,45 @@ static void convert(const struct kern_attn *a, const struct attn_ops *ops, const
     ops->from_f16((const uint16_t *)page + from, to - from, out + from);
 }
 
+/* Some blocks: first with K, then with V, so that either page stays in the first cache meanwhile.
+ */
+static void batch(const struct kern_attn *a, const struct attn_ops *ops, struct room *r, size_t at,
+                  size_t n, enum kern_type type, const void *k, const void *v)
+{
+    for (size_t i = 0; i < n; i += ATTN_BLOCK)
+        block_weights(a, ops, r->seen + at + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, type, k,
+                      r->p + i);
+    for (size_t i = 0; i < n; i += ATTN_BLOCK)
+        block_gather(ops, r->seen + at + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, type, v,
+                     a->head_dim, r->p + i);
+}
+
+/* Ask for positions [lo, hi) of a page of the cache, which lies in memory when decoding. */
+static void prefetch(const struct kern_attn *a, const void *page, size_t lo, size_t hi)
+{
+    size_t row = a->head_dim * (a->type == KERN_F32 ? 4 : 2);
+    for (size_t at = lo * row; at < hi * row; at += 64)
+        __builtin_prefetch((const char *)page + at, 0, 2);
+}
+
 static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
-                      size_t page)
+                      size_t page, size_t end_page)
 {
     size_t lo, hi, n = list_seen(a, r, page, &lo, &hi);
     const void *k = a->k_pages[page], *v = a->v_pages[page];
     enum kern_type type = a->type;
+    if (n == 0)
+        return;
+    prefetch(a, v, lo, hi);
+    if (page + 1 < end_page && a->k_pages[page + 1])
+        prefetch(a, a->k_pages[page + 1], 0, KERN_PAGE);
     if (type == KERN_F16 && n >= CONVERT_FROM) {
         convert(a, ops, k, lo, hi, r->k);
         convert(a, ops, v, lo, hi, r->v);
         type = KERN_F32, k = r->k, v = r->v;
     }
-    for (size_t i = 0; i < n; i += ATTN_BLOCK)
-        block(a, ops, r->seen + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, type, k, v, r->p);
+    for (size_t i = 0; i < n; i += BATCH * ATTN_BLOCK)
+        batch(a, ops, r, i, n - i < BATCH * ATTN_BLOCK ? n - i : BATCH * ATTN_BLOCK, type, k, v);
 }
 
 void attn_pages(const struct kern_attn *a, const struct attn_ops *ops)
@@ -146,8 +185,9 @@ void attn_pages(const struct kern_attn *a, const struct attn_ops *ops)
     size_t first, end;
     room_lay(a, a->scratch, &r);
     start(a, &r, &first, &end);
-    for (size_t page = first; page * KERN_PAGE < end; page++)
-        walk_page(a, ops, &r, page);
+    size_t end_page = (end + KERN_PAGE - 1) / KERN_PAGE;
+    for (size_t page = first; page < end_page; page++)
+        walk_page(a, ops, &r, page, end_page);
     for (size_t i = 0; i < a->ntok * a->group; i++)
         ops->scale(r.state[i].acc, a->head_dim, 1.0f / r.state[i].sum);
 }

@@ -1,7 +1,8 @@
 /* wire_replay.c: wire_replay DIALECT answer|stream|request|error SPLIT < body
  * Decodes the body, fed in pieces of SPLIT bytes (0: at once), and prints it as wire_canon does;
- * exit code 1 and the error's code and message when it is refused. `request` also encodes what it
- * decoded, decodes that again, and fails unless both are the same. */
+ * exit code 1 and the error's code and message when it is refused. SPLIT of an error is its HTTP
+ * status. `request` also encodes what it decoded, decodes that again, and fails unless both are the
+ * same. */
 #include "wire_canon.h"
 
 #include "wire.h"
@@ -17,27 +18,38 @@ static int refuse(const struct err *e)
     return 1;
 }
 
+/* first, body, second: what was decoded, its encoding, what that decodes to. */
+static int there_and_back(enum gen_dialect d, struct arena *a, struct buf *first, struct buf *body,
+                          struct buf *second)
+{
+    struct gen_req *r, *again;
+    struct err e = {0};
+    if (wire_request_decode(d, buf_str(&input), a, &r, &e))
+        return refuse(&e);
+    canon_req(r, first);
+    printf("%s", first->p);
+    if (wire_request_encode(d, r, r->model, NULL, body, &e))
+        return refuse(&e);
+    if (wire_request_decode(d, buf_str(body), a, &again, &e))
+        return refuse(&e);
+    canon_req(again, second);
+    if (str_eq(buf_str(first), buf_str(second)))
+        return 0;
+    printf("differs after a round trip:\n%s", second->p);
+    return 1;
+}
+
 static int replay_request(enum gen_dialect d)
 {
     struct arena *a = arena_new(256 << 20);
-    struct gen_req *r, *again;
-    struct err e = {0};
-    struct buf first = BUF_INIT(256 << 20), body = BUF_INIT(256 << 20),
-               second = BUF_INIT(256 << 20);
-    if (wire_request_decode(d, buf_str(&input), a, &r, &e))
-        return refuse(&e);
-    canon_req(r, &first);
-    printf("%s", first.p);
-    if (wire_request_encode(d, r, r->model, NULL, &body, &e))
-        return refuse(&e);
-    if (wire_request_decode(d, buf_str(&body), a, &again, &e))
-        return refuse(&e);
-    canon_req(again, &second);
-    if (!str_eq(buf_str(&first), buf_str(&second))) {
-        printf("differs after a round trip:\n%s", second.p);
-        return 1;
-    }
-    return 0;
+    struct buf first = BUF_INIT(256 << 20), body = BUF_INIT(256 << 20);
+    struct buf second = BUF_INIT(256 << 20);
+    int rc = a ? there_and_back(d, a, &first, &body, &second) : 2;
+    buf_done(&first);
+    buf_done(&body);
+    buf_done(&second);
+    arena_free(a);
+    return rc;
 }
 
 static int replay_answer(enum gen_dialect d, bool stream, size_t split)
@@ -64,6 +76,18 @@ static int replay_answer(enum gen_dialect d, bool stream, size_t split)
     return rc ? refuse(&e) : 0;
 }
 
+static int replay(enum gen_dialect d, const char *what, size_t split)
+{
+    struct err e = {0};
+    if (!strcmp(what, "request"))
+        return replay_request(d);
+    if (strcmp(what, "error"))
+        return replay_answer(d, !strcmp(what, "stream"), split);
+    wire_error_decode(d, (int)split, buf_str(&input), 0, &e);
+    printf("%s %s\n", err_name(e.code), e.msg);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     enum gen_dialect d;
@@ -75,14 +99,7 @@ int main(int argc, char **argv)
     }
     while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
         buf_add(&input, chunk, n);
-    size_t split = strtoul(argv[3], NULL, 10);
-    if (!strcmp(argv[2], "request"))
-        return replay_request(d);
-    if (!strcmp(argv[2], "error")) {
-        struct err e = {0};
-        wire_error_decode(d, (int)split, buf_str(&input), 0, &e);
-        printf("%s %s\n", err_name(e.code), e.msg);
-        return 0;
-    }
-    return replay_answer(d, !strcmp(argv[2], "stream"), split);
+    int rc = replay(d, argv[2], strtoul(argv[3], NULL, 10));
+    buf_done(&input);
+    return rc;
 }
