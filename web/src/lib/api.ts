@@ -58,18 +58,19 @@ export function post(path: string, body: unknown, headers: Record<string, string
 
 // Lines of JSON, as they come. Blank lines only keep the connection alive.
 export async function* events(res: Response): AsyncGenerator<StreamEvent> {
-  const reader = res.body!.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
+  const reader = res.body!.getReader();
+  const decoder = new TextDecoder();
+  let rest = '', done = false, value: Uint8Array | undefined;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      rest += value ?? '';
+      ({ done, value } = await reader.read());
+      rest += decoder.decode(value, { stream: !done });
       const lines = rest.split('\n');
       rest = done ? '' : lines.pop()!;
       for (const line of lines) if (line.trim()) yield JSON.parse(line) as StreamEvent;
       if (done) return;
     }
   } finally {
-    reader.cancel().catch(() => {});
+    if (!done) reader.cancel().catch(() => {});
   }
 }

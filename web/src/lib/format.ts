@@ -77,7 +77,7 @@ export function modelNote(m: Model): string {
   const parts: string[] = [];
   if (m.params) parts.push(params(m.params));
   if (m.decode_tps) parts.push(`${speed(m.decode_tps)} tokens/s`);
-  if (m.context > 0) parts.push(`${count(m.context)} tokens of context`);
+  if (m.context > 0) parts.push(`${m.context >= 1024 ? `${Math.round(m.context / 1024)}k` : m.context} context`);
   if (m.queued) parts.push(`${m.queued} waiting`);
   return parts.join(' · ');
 }

@@ -42,6 +42,8 @@ const rules = {
   ALLOWED_ATTR: ['align', 'aria-label', 'class', 'data-lang', 'href', 'rel', 'start', 'tabindex', 'target', 'title', 'type'],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   ALLOW_DATA_ATTR: false,
+  // These hold no addresses, so the rule above is not for them.
+  ADD_URI_SAFE_ATTR: ['align', 'data-lang', 'rel', 'start', 'tabindex', 'target', 'type'],
 };
 
 export function clean(html: string): string {
