@@ -18,7 +18,8 @@ struct room {
     float *k, *v;
 };
 
-static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
+/* base is a number, 0 where only the size is wanted: an offset from a null pointer is none. */
+static size_t room_lay(const struct kern_attn *a, uintptr_t base, struct room *r)
 {
     size_t queries = a->ntok * a->group;
     size_t at = 0, page = KERN_PAGE * a->head_dim * sizeof(float);
@@ -40,7 +41,7 @@ static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
 
 size_t attn_pages_scratch(const struct kern_attn *a)
 {
-    return room_lay(a, NULL, NULL);
+    return room_lay(a, 0, NULL);
 }
 
 static void start(const struct kern_attn *a, struct room *r, size_t *first, size_t *end)
@@ -200,7 +201,7 @@ void attn_pages(const struct kern_attn *a, const struct attn_ops *ops)
 {
     struct room r;
     size_t first, end;
-    room_lay(a, a->scratch, &r);
+    room_lay(a, (uintptr_t)a->scratch, &r);
     start(a, &r, &first, &end);
     size_t end_page = (end + KERN_PAGE - 1) / KERN_PAGE;
     for (size_t page = first; page < end_page; page++)
