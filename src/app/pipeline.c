@@ -111,7 +111,8 @@ static void refuse(struct flow *f)
                              .reason = str_of(err_msg(&f->err)),
                              .labels = buf_str(&f->labels_json),
                              .plan = buf_str(&f->booked_json),
-                             .conversation = f->conversation};
+                             .conversation = f->conversation,
+                             .client = f->client};
     struct ledger_end end = {.code = f->err.code,
                              .message = str_of(err_msg(&f->err)),
                              .provider_cost = 0,

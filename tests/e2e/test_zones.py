@@ -83,7 +83,7 @@ def a_device_request_reaches_no_scenario_of_any_row():
                 r, out = call(s.w, dialect, f"{name}/{scenario}", SENSITIVE["card"], stream)
                 assert r.status == 403, (name, scenario, r.status, out)
                 assert json.loads(out)["error"]["type"] == "permission_error", out
-                assert "4111" not in out and "none; why=zone" in r.getheader("x-weir-route"), (out, r.getheader("x-weir-route"))
+                assert "4111" not in out and "none; why=privacy" in r.getheader("x-weir-route"), (out, r.getheader("x-weir-route"))
                 b = row(s.w, r)
                 assert (b["status"], b["req_zone"], b["provider"], b["cost_nano"]) == ("error", "device", "none", 0), b
     s.expect_nothing("scenarios")
