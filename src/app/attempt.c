@@ -13,6 +13,7 @@
 #define FIRST_EVENT_MS 10000 /* then the headers go out, and fail-over is over */
 #define KEEPALIVE_MS 15000
 #define TAINT_TEXT ((size_t)4 << 20)
+#define ANSWER_TOKENS 8192 /* the limit of a paid answer whose caller sets none */
 
 static const struct route_candidate *candidate(const struct flow *f)
 {
@@ -24,7 +25,49 @@ static int64_t ms_since(uint64_t from, uint64_t to)
     return to > from ? (int64_t)((to - from) / 1000000) : 0;
 }
 
+static bool is_provider(const struct flow *f)
+{
+    return candidate(f)->backend == ROUTE_PROVIDER;
+}
+
+/* ---- what is sent ---- */
+
+/* A paid answer always has a limit, so that what is reserved is what it can cost, and not all that
+ * the model could ever write. Thinking counts as output, so much effort gets more. */
+static void set_limit(struct flow *f)
+{
+    const struct route_candidate *c = candidate(f);
+    f->sent = *f->req;
+    if (c->backend != ROUTE_PROVIDER || c->zone != GEN_CLOUD || f->sent.max_tokens > 0)
+        return;
+    int64_t limit = ANSWER_TOKENS;
+    if (f->sent.effort >= GEN_EFFORT_MEDIUM)
+        limit *= f->sent.effort == GEN_EFFORT_HIGH ? 4 : 2;
+    if (f->sent.thinking_budget > 0 && f->sent.thinking_budget < INT64_MAX - limit)
+        limit += f->sent.thinking_budget;
+    if (c->caps.max_output > 0 && limit > c->caps.max_output)
+        limit = c->caps.max_output;
+    int64_t room = c->caps.context - f->facts.request.prompt_tokens / 4 * 5 - 64;
+    if (c->caps.context > 0 && room > 0 && limit > room)
+        limit = room;
+    f->sent.max_tokens = limit;
+}
+
+/* Of all choices together. */
+static int64_t most_output(const struct flow *f)
+{
+    int64_t all;
+    if (__builtin_mul_overflow(f->sent.max_tokens, f->sent.n > 1 ? f->sent.n : 1, &all))
+        return INT64_MAX;
+    return all;
+}
+
 /* ---- booking ---- */
+
+static const char *reason(const struct flow *f)
+{
+    return f->instead ? f->instead : f->plan.sentence;
+}
 
 static void fill_begin(struct flow *f)
 {
@@ -40,23 +83,47 @@ static void fill_begin(struct flow *f)
         .provider = str_of(c->provider),
         .zone = c->zone,
         .req_zone = f->req->zone,
-        .reason = str_of(f->plan.sentence),
+        .reason = str_of(reason(f)),
         .labels = buf_str(&f->labels_json),
         .plan = buf_str(&f->booked_json),
         .conversation = f->conversation,
         .client = f->client,
         .input = f->facts.request.prompt_tokens,
-        .input_exact = f->facts.request.prompt_exact,
-        .max_output = f->req->max_tokens,
+        /* Counted by the tokenizer of the model here, which is not the provider's. */
+        .input_exact = f->facts.request.prompt_exact && !is_provider(f),
+        .max_output = most_output(f),
         .carried = f->begin.carried,
     };
 }
 
+/* A provider whose answer broke off bills what it read and wrote, and did not get to say how much:
+ * at least what was seen, and the prompt. A refusal bills nothing. */
+static void estimate_usage(struct flow *f, int code, bool seen)
+{
+    struct gen_usage *u = &f->usage;
+    int64_t written = (f->answer_bytes + 3) / 4;
+    bool broken = code == ERR_CANCELLED || code == ERR_TIMEOUT || code == ERR_CUT;
+    if (!code || !is_provider(f) || !f->start_ns || !(seen || broken))
+        return;
+    if (!f->have_usage)
+        u->input = f->facts.request.prompt_tokens;
+    if (u->output < written)
+        u->output = written;
+    u->estimated = true;
+    f->have_usage = true;
+}
+
+static bool anything_seen(const struct flow *f)
+{
+    return f->have_usage || f->model_answered.n || f->answer_bytes;
+}
+
 /* A provider that failed half-way may have billed what it read and wrote: later attempts carry it.
  */
-static void carry_cost(struct flow *f)
+static void carry_cost(struct flow *f, int code)
 {
     int64_t cost, baseline;
+    estimate_usage(f, code, anything_seen(f));
     struct ledger_end end = {.usage = f->usage, .provider_cost = -1};
     if (!f->have_usage)
         return;
@@ -70,10 +137,12 @@ static void fill_end(struct flow *f)
     bool failed = f->held.type == GEN_EV_ERROR;
     uint64_t now = clock_mono_ns();
     double seconds = (double)(f->last_ns - f->first_ns) / 1e9;
+    int code = f->gone ? ERR_CANCELLED : failed ? f->held_err.code : 0;
+    /* Nothing seen of a call that was broken off: its cost is unknown, and stays reserved. */
+    if (failed && anything_seen(f))
+        estimate_usage(f, code, true);
     f->end = (struct ledger_end){
-        .code = f->gone  ? ERR_CANCELLED
-                : failed ? f->held_err.code
-                         : 0,
+        .code = code,
         .message = failed ? str_of(err_msg(&f->held_err)) : STR_NONE,
         .reason = f->held.reason,
         .model_answered = f->model_answered,
@@ -101,12 +170,26 @@ static void close_attempt(struct flow *f)
     f->answering = NULL;
 }
 
+/* Who answers is known for certain with the first event. */
+static void set_headers(struct flow *f)
+{
+    const char *text = f->plan.header;
+    if (f->headed || !f->answer.http)
+        return;
+    f->headed = true;
+    if (f->candidate)
+        text = route_plan_header(f->arena, &f->facts, &f->plan, f->candidate);
+    if (text)
+        net_res_header(f->answer.http, "x-weir-route", str_of(text));
+}
+
 static void send_start(struct flow *f)
 {
     struct err e;
     if (f->started)
         return;
     f->started = true;
+    set_headers(f);
     struct gen_event usage = {.type = GEN_EV_USAGE,
                               .usage = {.input = f->facts.request.prompt_tokens,
                                         .estimated = !f->facts.request.prompt_exact}};
@@ -129,6 +212,7 @@ static void finish(struct flow *f)
 {
     struct err e;
     struct answer *a = &f->answer;
+    set_headers(f);
     if (f->held.type == GEN_EV_ERROR) {
         if (a->open && a->http)
             send_account(f);
@@ -206,35 +290,47 @@ static bool worth_another(int code)
     }
 }
 
-/* The next candidate of the same zone as the one that failed, or a stricter one. */
-static bool next_candidate(struct flow *f)
+/* The next candidate of the same zone as the one that failed, or a stricter one; 0: none. */
+static size_t next_candidate(const struct flow *f)
 {
     enum gen_zone limit = candidate(f)->zone;
-    for (size_t i = f->candidate + 1; i < f->plan.nranked; i++) {
-        if (f->facts.candidates[f->plan.ranked[i].candidate].zone <= limit) {
-            f->candidate = i;
-            return true;
-        }
-    }
-    return false;
+    for (size_t i = f->candidate + 1; i < f->plan.nranked; i++)
+        if (f->facts.candidates[f->plan.ranked[i].candidate].zone <= limit)
+            return i;
+    return 0;
+}
+
+static void forget_attempt(struct flow *f)
+{
+    f->usage = (struct gen_usage){0};
+    f->have_usage = false;
+    f->model_answered = f->provider_id = STR_NONE;
+    f->answer_bytes = 0;
+    f->start_ns = 0;
+}
+
+static void fail_over(struct flow *f, size_t next, const struct err *why)
+{
+    const char *was = candidate(f)->id;
+    carry_cost(f, why->code);
+    forget_attempt(f);
+    f->candidate = next;
+    log_info("request %s: %s failed (%s), trying %s", f->id, was, err_msg(why), candidate(f)->id);
+    f->instead = arena_printf(f->arena, "%s: %s did not answer (%s)", candidate(f)->id, was,
+                              err_text(why->code));
+    flow_attempt(f);
 }
 
 static void failed(struct flow *f, const struct err *err)
 {
     struct err copy = *err;
+    size_t next = 0;
     close_attempt(f);
-    if (!f->visible && !f->gone && worth_another(copy.code)) {
-        carry_cost(f);
-        size_t was = f->candidate;
-        if (next_candidate(f)) {
-            log_info("request %s: %s failed (%s), trying %s", f->id,
-                     f->facts.candidates[f->plan.ranked[was].candidate].id, err_msg(&copy),
-                     candidate(f)->id);
-            f->usage = (struct gen_usage){0};
-            f->have_usage = false;
-            flow_attempt(f);
-            return;
-        }
+    if (!f->visible && !f->gone && worth_another(copy.code))
+        next = next_candidate(f);
+    if (next) {
+        fail_over(f, next, &copy);
+        return;
     }
     hold_error(f, &copy);
     settle(f);
@@ -289,6 +385,7 @@ static enum gen_verdict on_event(void *ctx, const struct gen_event *ev)
         return GEN_GO;
     default:
         note_time(f);
+        f->answer_bytes += (int64_t)ev->text.n;
         if (f->zone.taints && ev->type == GEN_EV_TEXT)
             buf_str_add(&f->text, ev->text);
         return pass_on(f, ev);
@@ -316,6 +413,7 @@ static void on_tick(void *ctx)
     if (!f->answer.stream || f->gone)
         return;
     if (!f->answer.open) {
+        set_headers(f);
         answer_open(&f->answer);
         f->visible = true;
     } else if (f->last_ns == 0 || ms_since(f->last_ns, clock_mono_ns()) >= KEEPALIVE_MS - 1000) {
@@ -354,8 +452,8 @@ static void launch(struct flow *f)
         rc = bridge_new(f->h->loop, sink, resume_run, &f->bridge, &e);
     if (rc == 0)
         rc =
-            f->backend->ops->start(f->backend, f->req, str_of(c->model), counted ? &f->count : NULL,
-                                   bridge_sink(f->bridge), &f->run, &e);
+            f->backend->ops->start(f->backend, &f->sent, str_of(c->model),
+                                   counted ? &f->count : NULL, bridge_sink(f->bridge), &f->run, &e);
     if (rc)
         failed(f, &e);
 }
@@ -390,6 +488,7 @@ void flow_attempt(struct flow *f)
 {
     const struct route_candidate *c = candidate(f);
     struct err e = {0};
+    set_limit(f);
     fill_begin(f);
     f->text.max = TAINT_TEXT;
     if (f->answer.http && !f->gone)

@@ -47,11 +47,13 @@ struct flow {
 
     /* the attempt under way */
     size_t candidate;
+    struct gen_req sent;            /* the request as this candidate gets it; shares the arena */
     struct models_entry *answering; /* held loaded while it answers; NULL: a provider answers */
     struct gen_backend *backend;
     struct gen_run *run;
     struct bridge *bridge;
     struct ledger_begin begin;
+    bool headed;  /* the headers that say who answers are set */
     bool visible; /* the client may have seen something: no fail-over any more */
     bool reserved;
     struct err step_err; /* what the store's thread says of its last job */
@@ -59,9 +61,11 @@ struct flow {
 
     /* what came */
     struct gen_usage usage;
+    int64_t answer_bytes;     /* of text, reasoning and arguments, for an estimate */
     bool have_usage, started; /* started: START has been passed on */
     struct str model_answered, provider_id;
-    struct buf text; /* the answer, for the taint */
+    const char *instead; /* NULL, or why the candidates before this one did not answer */
+    struct buf text;     /* the answer, for the taint */
     uint64_t start_ns, first_ns, last_ns;
     struct gen_event held; /* DONE or ERROR, until the row is booked */
     struct str held_text;

@@ -75,10 +75,30 @@ static void answer_plan(struct flow *f)
 
 /* ---- decided ---- */
 
-/* A refusal is a request too: it is booked, with why, and costs nothing. */
-static void book_refusal(struct flow *f)
+static void refuse_now(void *ctx)
 {
-    struct err e;
+    struct flow *f = ctx;
+    if (f->step_rc)
+        log_error("refused request %s is not booked: %s", f->id, err_msg(&f->step_err));
+    if (f->answer.http && f->plan.header)
+        net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
+    if (f->answer.http)
+        net_res_header(f->answer.http, "x-weir-id", str_of(f->id));
+    flow_fail(f, &f->err);
+}
+
+static void refusal_booked(void *ctx, int rc, const struct err *e)
+{
+    struct flow *f = ctx;
+    f->step_rc = rc;
+    if (rc && e)
+        f->step_err = *e;
+    net_post(f->h->loop, refuse_now, f);
+}
+
+/* A refusal is a request too: it is booked, with why, and costs nothing; then its client hears. */
+static void refuse(struct flow *f)
+{
     struct ledger_begin b = {.id = f->id,
                              .time_ms = f->came_ms,
                              .kind = f->req->kind,
@@ -98,39 +118,37 @@ static void book_refusal(struct flow *f)
                              .queue_ms = -1,
                              .first_ms = -1,
                              .total_ms = (int64_t)((clock_mono_ns() - f->came_ns) / 1000000)};
-    if (ledger_settle(f->h->ledger, &b, &end, NULL, NULL, &e) != 0)
-        log_error("a refused request is not booked: %s", err_msg(&e));
+    f->step_rc = ledger_settle(f->h->ledger, &b, &end, refusal_booked, f, &f->step_err);
+    if (f->step_rc)
+        net_post(f->h->loop, refuse_now, f);
 }
 
 static void decided(struct flow *f)
 {
-    if (f->answer.http && f->plan.header)
-        net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
     if (f->answer.http)
         net_res_header(f->answer.http, "x-weir-id", str_of(f->id));
+    if (f->face == FACE_NATIVE && f->answer.http) {
+        /* Its first line is the plan; what becomes of it, its last. */
+        f->headed = true;
+        net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
+    }
     answer_native(&f->answer, "route", buf_str(&f->plan_json));
     flow_attempt(f);
 }
 
 static void decide(struct flow *f)
 {
-    if (f->gone) {
-        flow_free(f);
-        return;
-    }
-    int rc = flow_decide(f);
+    int rc = f->gone ? err_set(&f->err, ERR_CANCELLED, "the client left") : flow_decide(f);
     if (f->face == FACE_ROUTE && f->plan.sentence) {
         answer_plan(f);
         return;
     }
-    if (rc) {
-        book_refusal(f);
-        if (f->answer.http && f->plan.header)
-            net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
-        flow_fail(f, &f->err);
-        return;
-    }
-    decided(f);
+    if (rc && f->face == FACE_ROUTE)
+        flow_fail(f, &f->err); /* a question about a request is no request */
+    else if (rc)
+        refuse(f);
+    else
+        decided(f);
 }
 
 /* ---- counting ---- */

@@ -22,7 +22,8 @@ struct provider {
     bool closed; /* only the listed models exist here */
     struct provider_model *models;
     size_t nmodels;
-    struct gen_caps defaults; /* of models nobody knows anything about */
+    int connect_ms, first_ms, whole_ms, idle_ms; /* 0: the table's */
+    struct gen_caps defaults;                    /* of models nobody knows anything about */
     struct wire_quirks quirks;
     struct provider_facts facts;
 };

@@ -33,7 +33,7 @@ struct gen_run {
     char *row_name, *url, **headers;
     char model[256];
     bool stream;
-    int first_ms, idle_ms;
+    int connect_ms, first_ms, idle_ms;
     int status, retry_after_s;
     struct buf error_body;
     struct err why; /* the reason we stopped the transfer ourselves */
@@ -105,11 +105,11 @@ static void on_timeout(struct gen_run *run)
     struct err why = {0};
     stop_timer(run);
     if (!run->stream)
-        err_set(&why, ERR_TIMEOUT, "no answer within %d s", run->first_ms / 1000);
+        err_set(&why, ERR_TIMEOUT, "no answer within %.4g s", run->first_ms / 1e3);
     else if (run->started)
-        err_set(&why, ERR_TIMEOUT, "the stream stood still for %d s", run->idle_ms / 1000);
+        err_set(&why, ERR_TIMEOUT, "the stream stood still for %.4g s", run->idle_ms / 1e3);
     else
-        err_set(&why, ERR_TIMEOUT, "no first event within %d s", run->first_ms / 1000);
+        err_set(&why, ERR_TIMEOUT, "no first event within %.4g s", run->first_ms / 1e3);
     stop(run, &why);
 }
 
@@ -360,10 +360,14 @@ static int prepare(struct gen_run *run, const struct gen_req *req, struct str mo
     const struct provider_params *params = &p->table->params;
     bool anthropic = p->dialect == GEN_DIALECT_ANTHROPIC;
     run->stream = req->stream;
-    run->first_ms = run->stream ? params->first_ms : params->whole_ms;
+    run->connect_ms = p->connect_ms ? p->connect_ms : params->connect_ms;
+    if (run->stream)
+        run->first_ms = p->first_ms ? p->first_ms : params->first_ms;
+    else
+        run->first_ms = p->whole_ms ? p->whole_ms : params->whole_ms;
     if (run->stream && req->effort == GEN_EFFORT_HIGH)
         run->first_ms *= 4;
-    run->idle_ms = params->idle_ms;
+    run->idle_ms = p->idle_ms ? p->idle_ms : params->idle_ms;
     run->input_estimate = estimate(req);
     buf_init(&run->error_body, MAX_ERROR_BODY + 1);
     memcpy(run->model, model.p, model.n);
@@ -389,8 +393,8 @@ static int dial(struct gen_run *run, const struct gen_req *req, struct str body,
                                .url = run->url,
                                .headers = (const char *const *)run->headers,
                                .body = body,
-                               .connect_ms = params->connect_ms,
-                               .first_ms = run->first_ms + params->connect_ms,
+                               .connect_ms = run->connect_ms,
+                               .first_ms = run->first_ms + run->connect_ms,
                                .idle_ms = run->stream ? run->idle_ms + 5000 : run->first_ms,
                                .head = on_head,
                                .data = on_data,

@@ -235,6 +235,16 @@ static int set_count(struct str v, int64_t *out, struct err *e)
     return 0;
 }
 
+static int set_ms(struct str v, int *out, struct err *e)
+{
+    int64_t n;
+    if (!str_to_i64(v, &n) || n < 1 || n > 24 * 3600 * 1000)
+        return err_set(e, ERR_INVAL, "must be 1 to 86400000 milliseconds, not \"%.*s\"",
+                       STR_ARG(v));
+    *out = (int)n;
+    return 0;
+}
+
 static int set_key_env(struct provider *p, const char *name, struct err *e)
 {
     const char *key = from_env(p->table, name);
@@ -273,6 +283,14 @@ static int set_one(struct provider *p, const char *key, const char *value, struc
         return set_count(v, &p->defaults.max_output, e);
     if (str_is(k, "caps"))
         return caps_parse(v, &p->defaults, e);
+    if (str_is(k, "connect_ms"))
+        return set_ms(v, &p->connect_ms, e);
+    if (str_is(k, "first_ms"))
+        return set_ms(v, &p->first_ms, e);
+    if (str_is(k, "whole_ms"))
+        return set_ms(v, &p->whole_ms, e);
+    if (str_is(k, "idle_ms"))
+        return set_ms(v, &p->idle_ms, e);
     return err_set(e, ERR_INVAL, "unknown key");
 }
 

@@ -278,7 +278,7 @@ int route_plan_make(struct arena *a, const struct route_facts *f, struct route_p
         p.code = code_of(f, &p, &p.why);
         p.sentence = sentence_nothing(a, f, &p);
     }
-    p.header = sentence_header(a, f, &p);
+    p.header = sentence_header(a, f, &p, 0);
     p.would_sentence = "";
     if (p.would_be)
         p.would_sentence = arena_printf(a, "with a key for %s it would go to %s (P=%.2f)",
@@ -290,6 +290,12 @@ int route_plan_make(struct arena *a, const struct route_facts *f, struct route_p
         return err_set(e, ERR_NOMEM, "route: no memory for the plan");
     *out = p;
     return 0;
+}
+
+const char *route_plan_header(struct arena *a, const struct route_facts *f,
+                              const struct route_plan *p, size_t i)
+{
+    return sentence_header(a, f, p, i);
 }
 
 int route_plan_error(const struct route_plan *p, struct err *e)

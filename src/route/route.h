@@ -231,6 +231,10 @@ struct route_plan {
  * sense (more than 4,096 candidates, a NULL id, negative counts). ERR_NOMEM. */
 int route_plan_make(struct arena *a, const struct route_facts *f, struct route_plan *out,
                     struct err *e);
+/* The same as plan->header, when the ranked candidate `i` answers because those before it failed.
+ * NULL: no memory. */
+const char *route_plan_header(struct arena *a, const struct route_facts *f,
+                              const struct route_plan *p, size_t i);
 /* 0, or the plan's code with its message in *e. */
 int route_plan_error(const struct route_plan *p, struct err *e);
 

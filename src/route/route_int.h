@@ -32,7 +32,8 @@ const char *sentence_decision(struct arena *a, const struct route_facts *f,
                               const struct route_plan *p);
 const char *sentence_nothing(struct arena *a, const struct route_facts *f,
                              const struct route_plan *p);
+/* i: which of the ranked is meant. */
 const char *sentence_header(struct arena *a, const struct route_facts *f,
-                            const struct route_plan *p);
+                            const struct route_plan *p, size_t i);
 
 #endif

@@ -142,18 +142,20 @@ static void put_token(struct buf *b, const char *s)
 }
 
 const char *sentence_header(struct arena *a, const struct route_facts *f,
-                            const struct route_plan *p)
+                            const struct route_plan *p, size_t i)
 {
     static const char *const zones[] = {"device", "site", "cloud"};
     struct buf b = BUF_INIT(400);
-    if (p->nranked) {
-        const struct route_choice *c = &p->ranked[0];
+    if (i < p->nranked) {
+        const struct route_choice *c = &p->ranked[i];
         const struct route_candidate *m = &f->candidates[c->candidate];
         buf_puts(&b, "model=");
         put_token(&b, m->id);
         buf_printf(&b, "; zone=%s; allowed=%s; why=%s; p=%.2f", zones[m->zone],
                    zones[f->policy.private_only ? GEN_DEVICE : f->request.zone],
                    route_why_name(p->why), c->p);
+        if (i)
+            buf_printf(&b, "; attempt=%zu", i + 1);
     } else {
         buf_printf(&b, "none; why=%s", route_why_name(p->why));
     }

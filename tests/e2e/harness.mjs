@@ -68,7 +68,7 @@ export async function startWeir({ home = makeHome(), env = {}, args = [] } = {})
 export async function startProvider() {
   const log = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'weir-provider-')), 'requests.jsonl');
   const p = start('python3', [path.join(root, 'tests/tools/scripted_provider.py'), '--port', '0', '--log', log], {
-    ready: /(?:port|127\.0\.0\.1:)\s*(\d+)/,
+    ready: /^(\d+)\n/,
   });
   await p.ready;
   p.port = Number(p.match[1]);

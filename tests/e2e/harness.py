@@ -99,7 +99,7 @@ class Provider(Process):
     def __init__(self):
         self.requests_file = tempfile.mktemp(prefix="weir-provider-")
         super().__init__([sys.executable, str(ROOT / "tests/tools/scripted_provider.py"), "--port", "0",
-                          "--log", self.requests_file], r"(?:port|127\.0\.0\.1:)\s*(\d+)")
+                          "--log", self.requests_file], r"^(\d+)\n")
         self.port = int(self.match[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
