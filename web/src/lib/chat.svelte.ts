@@ -69,11 +69,22 @@ class Chat {
     this.current = c;
   }
 
+  // Gone from the disk at once; restore() brings it back from memory.
   async remove(c: Conversation) {
     if (this.busy === c) this.stop();
+    if (!c.loaded) {
+      c.messages = await db.body(c.id);
+      c.loaded = true;
+    }
     this.list = this.list.filter((x) => x !== c);
     if (this.current === c) this.fresh();
     await db.remove(c.id).catch(() => {});
+  }
+
+  restore(c: Conversation) {
+    this.list.push(c);
+    this.#sort();
+    return this.save(c);
   }
 
   rename(c: Conversation, title: string) {
@@ -89,7 +100,7 @@ class Chat {
   // A private conversation is on this device only where its person said so.
   async save(c: Conversation) {
     try {
-      if (c.private && !c.keep) {
+      if (!this.list.includes(c) || (c.private && !c.keep)) {
         await db.remove(c.id);
         return;
       }
@@ -217,7 +228,7 @@ class Chat {
       const { type: _, ...plan } = e;
       m.plan = plan;
     } else if (e.type === 'tool') {
-      (m.tools ??= []).push({ tool: e.tool, id: e.id, name: e.name, args: '' });
+      m.tools = [...(m.tools ?? []), { tool: e.tool, id: e.id, name: e.name, args: '' }];
     } else if (e.type === 'tool_args') {
       const t = m.tools?.find((x) => x.tool === e.tool);
       if (t) t.args += e.text;
@@ -236,11 +247,14 @@ class Chat {
   async #account(m: Message) {
     for (let wait = 100; wait <= 1600; wait *= 2) {
       try {
-        const row = await get<Row>(`/weir/v1/requests/${m.requestId}`);
-        m.row = row;
-        if (row.plan) m.plan = row.plan;
-        if (row.status !== 'open') return;
-      } catch { /* not booked yet */ }
+        const { rows } = await get<{ rows: Row[] }>('/weir/v1/requests?limit=20');
+        const row = rows.find((r) => r.id === m.requestId);
+        if (row) m.row = row;
+        if (row?.plan) m.plan = row.plan;
+        if (row && row.status !== 'open') return;
+      } catch {
+        return; // the answer stands without its row
+      }
       await new Promise((r) => setTimeout(r, wait));
     }
   }
