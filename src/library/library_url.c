@@ -146,6 +146,17 @@ static int check_length(const struct download *d)
     return 0;
 }
 
+/* The connection broke in the middle: a person is told what is kept and what to do. */
+static int tell_cut(const struct download *d, int rc)
+{
+    struct err *e = d->j->e;
+    if (!e || d->failed || !d->answered || !d->out.n || !d->out.total || rc == ERR_CANCELLED)
+        return rc;
+    struct err why = *e;
+    return err_set(e, rc, "%s was cut after %llu of %llu bytes; pull again to go on (%s)", d->label,
+                   (unsigned long long)d->out.n, (unsigned long long)d->out.total, err_msg(&why));
+}
+
 /* What can never be continued must not lie there and fail again. */
 static bool is_fatal(int rc)
 {
@@ -170,7 +181,7 @@ static int transfer(struct download *d, const char *etag)
     int rc = request(d, etag);
     if (rc != 0 && d->status == 416 && d->out.n && lib_out_restart(&d->out) == 0)
         rc = request(d, "");
-    return rc == 0 ? check_length(d) : rc;
+    return rc == 0 ? check_length(d) : tell_cut(d, rc);
 }
 
 static int fetch(struct download *d, const char *etag, bool known, char hex[SHA256_HEX])
