@@ -242,9 +242,36 @@ void settings_help(unsigned command, struct buf *out)
     options_help(table, NTABLE, command, out);
 }
 
+/* The reference page, docs/configuration.md: the table, and what stands around it. */
 void settings_reference(struct buf *out)
 {
+    buf_puts(out,
+             "# Configuration\n\n"
+             "A flag wins over the environment, the environment over `$WEIR_HOME/weir.conf`, the "
+             "file over the default.\n"
+             "`$WEIR_HOME` is `~/.weir` unless it is set; the file is optional. This page is what "
+             "`weir help options` prints. In the\nfile a comment is a line that begins with `#` or "
+             "`;`, or what follows ` ;`.\n\n");
     options_reference(table, NTABLE, out);
+    buf_puts(out,
+             "\nA true-or-false option is set by its flag alone and unset by `--no-NAME`. "
+             "`weir help COMMAND` lists the flags of one\ncommand.\n\n"
+             "## Sections of weir.conf\n\n"
+             "| section | keys | see |\n|---|---|---|\n"
+             "| (none) | the second column above | |\n"
+             "| `[privacy]` | words, allow, zone, sensitive-zone, media-zone | "
+             "[privacy.md](privacy.md) |\n"
+             "| `[provider.NAME]` | url, dialect, zone, models, key_env, key_file, context, "
+             "max_output, caps, unix, connect_ms, first_ms, whole_ms, idle_ms | "
+             "[add-a-provider.md](add-a-provider.md) |\n"
+             "| `[price.MODEL]` | input, cached, cache-write, output, ... | [costs.md](costs.md) "
+             "|\n"
+             "| `[library]` | dir: a folder where files of the catalogue, or their wheels, may lie "
+             "already | |\n\n"
+             "Besides: `WEIR_HOME`, and `WEIR_CPU` (`c`, `avx2`, ...: caps the choice of kernels). "
+             "Keys of providers are read\nfrom the variables their official clients read: "
+             "`OPENAI_API_KEY`, `OPENAI_BASE_URL`, `ANTHROPIC_API_KEY`,\n"
+             "`ANTHROPIC_BASE_URL`, `OPENROUTER_API_KEY`, `OPENROUTER_BASE_URL`.\n");
 }
 
 const char *settings_pair(const struct settings *s, const char *section, const char *key)
