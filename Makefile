@@ -1,34 +1,39 @@
 # The front door. Meson and Ninja do the work.
 PREFIX ?= /usr/local
 
-.PHONY: all run test bench install clean format fuzz web
+.PHONY: all weir run test bench install clean format fuzz web
 
 all: build/build.ninja
 	@ninja -C build
 
+weir: build/build.ninja
+	@ninja -C build weir
+
 build/build.ninja:
 	@tools/setup run
-	@meson setup build --prefix=$(PREFIX) >build-setup.log 2>&1 || { cat build-setup.log; exit 1; }
+	@meson setup build >build-setup.log 2>&1 || { cat build-setup.log; exit 1; }
 	@rm -f build-setup.log
 
 # Installs what is missing, builds, fetches the default model, starts the server and asks it something.
 run:
 	@tools/setup run
-	@$(MAKE) --no-print-directory all >build.log 2>&1 || { cat build.log; exit 1; }
+	@test -x build/weir || echo "building weir: about a minute on two cores" >&2
+	@$(MAKE) --no-print-directory weir >build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -f build.log
 	@exec ./build/weir hello
 
 # Every test; ends with "N passed, N failed".
 test:
-	@tools/setup test
+	@tools/setup test || { echo "0 passed, 1 failed"; exit 1; }
 	@python3 tests/run
 
 # Speed, side by side with llama.cpp in the same run where it is built (bench/README.md).
 bench: all
 	@python3 bench/run
 
-install: all
-	@meson install -C build
+install: weir
+	@install -D -m 755 build/weir $(DESTDIR)$(PREFIX)/bin/weir
+	@echo "$(DESTDIR)$(PREFIX)/bin/weir"
 
 format:
 	@clang-format -i $$(git ls-files '*.c' '*.h')

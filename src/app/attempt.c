@@ -85,7 +85,7 @@ static void fill_begin(struct flow *f)
         .req_zone = f->req->zone,
         .reason = str_of(reason(f)),
         .labels = buf_str(&f->labels_json),
-        .plan = buf_str(&f->plan_json),
+        .plan = buf_str(&f->booked_json),
         .conversation = f->conversation,
         .client = f->client,
         .input = f->facts.request.prompt_tokens,

@@ -43,7 +43,7 @@ static void *own(void *arg)
     return NULL;
 }
 
-static int become_owner(struct client *c, const struct settings *s, bool serve, struct err *e)
+static int start_owner(struct client *c, const struct settings *s, bool serve, struct err *e)
 {
     int rc = house_new(s, serve, &c->house, e);
     if (rc)
@@ -55,6 +55,18 @@ static int become_owner(struct client *c, const struct settings *s, bool serve, 
     }
     c->thread_runs = true;
     return 0;
+}
+
+/* Threads inherit the mask they are born with: Ctrl-C must reach this one, which reads the
+ * terminal. */
+static int become_owner(struct client *c, const struct settings *s, bool serve, struct err *e)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int rc = start_owner(c, s, serve, e);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
 }
 
 static void on_signal(void *ctx, int sig)

@@ -34,55 +34,61 @@ static void print_account(const struct settings *s, const struct turn *t)
     buf_done(&b);
 }
 
-int cmd_ask(const struct settings *s, int argc, char **argv)
+/* What both commands need before anything can be asked. */
+struct asking {
+    struct client *c;
+    json_t *messages;
+};
+
+static int asking_open(const struct settings *s, const char *command, int argc, char **argv,
+                       struct asking *a, struct err *e)
 {
     struct buf prompt;
+    int rc = command_prompt(argc, argv, &prompt, e);
+    if (rc == 0 && prompt.n == 0 && !s->raw)
+        rc = err_set(e, ERR_INVAL, "there is no prompt: weir %s PROMPT, or text on standard input",
+                     command);
+    if (rc == 0 && !(a->messages = one_message(&prompt)))
+        rc = err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    buf_done(&prompt);
+    return rc ? rc : client_open(s, false, &a->c, e);
+}
+
+static int asking_done(struct asking *a, int rc, const struct err *e, int code)
+{
+    client_close(a->c);
+    json_decref(a->messages);
+    if (rc == ERR_INVAL && !a->messages) {
+        fprintf(stderr, "weir: %s\n", err_msg(e));
+        return EXIT_USAGE;
+    }
+    return rc ? command_fail(e) : code;
+}
+
+int cmd_ask(const struct settings *s, int argc, char **argv)
+{
+    struct asking a = {0};
     struct err e = {0};
-    struct client *c = NULL;
     struct turn t;
     turn_init(&t);
-    int rc = command_prompt(argc, argv, &prompt, &e);
-    if (rc == 0 && prompt.n == 0 && !s->raw) {
-        buf_done(&prompt);
-        return command_usage(command_find("ask"), "there is no prompt");
-    }
-    json_t *messages = rc ? NULL : one_message(&prompt);
-    if (rc == 0 && !messages)
-        rc = err_set(&e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    int rc = asking_open(s, "ask", argc, argv, &a, &e);
     if (rc == 0)
-        rc = client_open(s, false, &c, &e);
-    if (rc == 0)
-        rc = turn_ask(c, s, messages, s->json ? NULL : stdout, &t, &e);
-    int code = rc ? command_fail(&e) : EXIT_OK;
-    if (rc == 0 && s->json)
-        code = print_json(&t);
+        rc = turn_ask(a.c, s, a.messages, s->json ? NULL : stdout, &t, &e);
+    int code = rc == 0 && s->json ? print_json(&t) : EXIT_OK;
     print_account(s, &t);
-    client_close(c);
-    json_decref(messages);
     turn_done(&t);
-    buf_done(&prompt);
-    return code;
+    return asking_done(&a, rc, &e, code);
 }
 
 int cmd_route(const struct settings *s, int argc, char **argv)
 {
-    struct buf prompt, out = BUF_INIT(1 << 24);
+    struct asking a = {0};
+    struct buf out = BUF_INIT(1 << 24);
     struct err e = {0};
-    struct client *c = NULL;
     json_t *plan = NULL;
-    int rc = command_prompt(argc, argv, &prompt, &e);
-    if (rc == 0 && prompt.n == 0) {
-        buf_done(&prompt);
-        return command_usage(command_find("route"), "there is no prompt");
-    }
-    json_t *messages = rc ? NULL : one_message(&prompt);
-    if (rc == 0 && !messages)
-        rc = err_set(&e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    int rc = asking_open(s, "route", argc, argv, &a, &e);
     if (rc == 0)
-        rc = client_open(s, false, &c, &e);
-    if (rc == 0)
-        rc = turn_route(c, s, messages, &plan, &e);
-    int code = rc ? command_fail(&e) : EXIT_OK;
+        rc = turn_route(a.c, s, a.messages, &plan, &e);
     if (rc == 0 && s->json) {
         char *text = json_dumps(plan, JSON_INDENT(2));
         buf_puts(&out, text ? text : "");
@@ -90,12 +96,8 @@ int cmd_route(const struct settings *s, int argc, char **argv)
     } else if (rc == 0) {
         turn_plan_text(plan, false, &out);
     }
-    if (rc == 0)
-        code = command_print(&out);
-    client_close(c);
-    json_decref(messages);
+    int code = rc == 0 ? command_print(&out) : EXIT_OK;
     json_decref(plan);
     buf_done(&out);
-    buf_done(&prompt);
-    return code;
+    return asking_done(&a, rc, &e, code);
 }

@@ -13,14 +13,6 @@
 
 #define SHOW_CTX 8192
 
-int cmd_pull(const struct settings *s, int argc, char **argv)
-{
-    struct err e = {0};
-    if (argc != 1)
-        return command_usage(command_find("pull"), "one name, path or URL is needed");
-    return pulling_fetch(s, argv[0], &e) ? command_fail(&e) : EXIT_OK;
-}
-
 static int open_library(const struct settings *s, struct library **l, struct err *e)
 {
     struct library_params p = {.home = s->home};
@@ -41,6 +33,22 @@ static void item_json(const struct library_item *it, struct buf *out)
     buf_json_str(out, str_of(it->licence));
     buf_printf(out, ",\"bytes\":%llu,\"added_ms\":%lld}", (unsigned long long)it->size,
                (long long)it->added_ms);
+}
+
+int cmd_pull(const struct settings *s, int argc, char **argv)
+{
+    struct library_item it = {0};
+    struct buf out = BUF_INIT(1 << 20);
+    struct err e = {0};
+    if (argc != 1)
+        return command_usage(command_find("pull"), "one name, path or URL is needed");
+    int rc = pulling_fetch(s, argv[0], &it, &e);
+    if (rc == 0 && s->json)
+        item_json(&it, &out);
+    int code = rc ? command_fail(&e) : command_print(&out);
+    library_item_done(&it);
+    buf_done(&out);
+    return code;
 }
 
 static void list_text(const struct library_list *list, struct buf *out)

@@ -5,7 +5,6 @@
 #include "turn.h"
 
 #include <editline/readline.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,24 +100,28 @@ static void one_turn(struct talk *k, const char *line)
 
 /* ---- reading lines ---- */
 
-static sigjmp_buf at_prompt;
-static volatile sig_atomic_t prompting;
+static volatile sig_atomic_t interrupted;
 
-static void drop_line(int sig)
+static void note_interrupt(int sig)
 {
-    if (prompting)
-        siglongjmp(at_prompt, sig);
+    interrupted = sig;
 }
 
+/* Without SA_RESTART the read under readline() ends at Ctrl-C, and it gives up the line. */
 static char *read_tty(void)
 {
-    struct sigaction act = {.sa_handler = drop_line}, old;
+    struct sigaction act = {.sa_handler = note_interrupt}, old;
+    char *line;
     sigaction(SIGINT, &act, &old);
-    if (sigsetjmp(at_prompt, 1))
-        fputs("\n", stderr);
-    prompting = 1;
-    char *line = readline(">>> ");
-    prompting = 0;
+    do {
+        interrupted = 0;
+        line = readline(">>> ");
+        if (interrupted) {
+            free(line);
+            line = NULL;
+            fputs("\n", stdout);
+        }
+    } while (interrupted);
     sigaction(SIGINT, &old, NULL);
     return line;
 }

@@ -226,6 +226,20 @@ static int read_request(struct flow *f)
     return 0;
 }
 
+/* The plan's object with one more key. */
+static void book_facts(struct flow *f)
+{
+    struct str plan = buf_str(&f->plan_json);
+    while (plan.n && plan.p[plan.n - 1] != '}')
+        plan.n--;
+    if (plan.n < 2 || buf_failed(&f->plan_json))
+        return;
+    buf_add(&f->booked_json, plan.p, plan.n - 1);
+    buf_puts(&f->booked_json, ",\"facts\":");
+    route_facts_encode(&f->facts, &f->booked_json);
+    buf_putc(&f->booked_json, '}');
+}
+
 int flow_decide(struct flow *f)
 {
     int rc = decide_zone(f);
@@ -243,5 +257,6 @@ int flow_decide(struct flow *f)
     if (rc)
         return rc;
     route_plan_json(&f->facts, &f->plan, &f->plan_json);
+    book_facts(f);
     return route_plan_error(&f->plan, &f->err);
 }

@@ -42,6 +42,8 @@ struct flow {
     struct route_facts facts; /* in the arena, like the plan */
     struct route_plan plan;
     struct buf plan_json, labels_json;
+    struct buf
+        booked_json; /* the plan and the facts it was made from: a past decision can be replayed */
 
     /* the attempt under way */
     size_t candidate;

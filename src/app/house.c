@@ -311,6 +311,12 @@ static void try_end(struct house *h)
     }
 }
 
+void house_flow_ended(struct house *h)
+{
+    if (h->stopping)
+        try_end(h);
+}
+
 static void drained(void *ctx)
 {
     try_end(ctx);

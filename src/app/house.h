@@ -49,6 +49,8 @@ void house_run(struct house *h);
 /* Any thread: stop accepting, drain for at most 30 s, then end the loop. A second call ends open
  * streams now. */
 void house_stop(struct house *h);
+/* On the loop: a request has ended; a stopping house may now be empty. */
+void house_flow_ended(struct house *h);
 void house_free(
     struct house *h); /* after house_run has returned, or was never called; NULL is fine */
 

@@ -31,6 +31,7 @@ static void flow_unlink(struct flow *f)
 
 void flow_free(struct flow *f)
 {
+    struct house *h = f->h;
     flow_unlink(f);
     net_timer_free(f->timer);
     if (f->count.kept && f->count.kept_free)
@@ -41,9 +42,11 @@ void flow_free(struct flow *f)
     privacy_findings_done(&f->findings);
     buf_done(&f->plan_json);
     buf_done(&f->labels_json);
+    buf_done(&f->booked_json);
     buf_done(&f->text);
     arena_free(f->arena);
     free(f);
+    house_flow_ended(h);
 }
 
 void flow_fail(struct flow *f, const struct err *err)
@@ -107,7 +110,7 @@ static void refuse(struct flow *f)
                              .req_zone = f->req->zone,
                              .reason = str_of(err_msg(&f->err)),
                              .labels = buf_str(&f->labels_json),
-                             .plan = buf_str(&f->plan_json),
+                             .plan = buf_str(&f->booked_json),
                              .conversation = f->conversation,
                              .client = f->client};
     struct ledger_end end = {.code = f->err.code,
@@ -270,7 +273,7 @@ void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face,
     f->answer.face = face;
     f->came_ms = clock_wall_ms();
     f->came_ns = clock_mono_ns();
-    f->plan_json = f->labels_json = BUF_INIT((size_t)4 << 20);
+    f->plan_json = f->labels_json = f->booked_json = BUF_INIT((size_t)4 << 20);
     flow_link(f);
     net_req_on_close(r, on_closed, f);
     int rc = take_request(f, r);

@@ -3,8 +3,6 @@
 
 #include "clock.h"
 #include "egress.h"
-#include "library.h"
-
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,7 +128,8 @@ int pulling_path(const struct settings *s, const char *name, char **path, struct
     return rc;
 }
 
-int pulling_fetch(const struct settings *s, const char *what, struct err *e)
+int pulling_fetch(const struct settings *s, const char *what, struct library_item *out,
+                  struct err *e)
 {
     struct egress *eg = NULL;
     struct library *l = NULL;
@@ -153,7 +152,10 @@ int pulling_fetch(const struct settings *s, const char *what, struct err *e)
         if (!s->quiet)
             fprintf(stderr, "%s is ready (%.1f MB, sha256 %.12s…)\n", it.name,
                     (double)it.size / 1e6, it.sha256);
-        library_item_done(&it);
+        if (out)
+            *out = it;
+        else
+            library_item_done(&it);
     }
     library_free(l);
     egress_free(eg);
@@ -171,5 +173,5 @@ int pulling_default(const struct settings *s, struct err *e)
     if (rc == 0)
         return 0;
     fprintf(stderr, "fetching the default model, %s\n", name);
-    return pulling_fetch(s, name, e);
+    return pulling_fetch(s, name, NULL, e);
 }

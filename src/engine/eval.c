@@ -12,7 +12,7 @@
 /* Logits of at most this many positions are held at a time. */
 #define EVAL_BATCH 64
 #define EVAL_LOGIT_BYTES (64u << 20)
-#define BENCH_BATCH 512
+#define BENCH_BATCH 256 /* near what a step of the engine takes; no slower than more */
 
 /* A sequence, its pages, and what steps it. */
 struct lane {

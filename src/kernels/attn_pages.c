@@ -6,7 +6,10 @@
 /* With fewer queries than this the page is converted as it is read, in registers. */
 #define CONVERT_FROM 9
 
-/* Scratch: states of all queries, a list of those that see the page, scores of a block, and the
+/* Blocks whose scores are held at a time. */
+#define BATCH 4
+
+/* Scratch: states of all queries, a list of those that see the page, scores of a batch, and the
  * page's K and V as floats. */
 struct room {
     struct attn_query *state;
@@ -15,13 +18,14 @@ struct room {
     float *k, *v;
 };
 
-static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
+/* base is a number, 0 where only the size is wanted: an offset from a null pointer is none. */
+static size_t room_lay(const struct kern_attn *a, uintptr_t base, struct room *r)
 {
     size_t queries = a->ntok * a->group;
     size_t at = 0, page = KERN_PAGE * a->head_dim * sizeof(float);
     struct room lay;
     lay.p = (float(*)[KERN_PAGE])(base + at);
-    at += ATTN_BLOCK * sizeof *lay.p;
+    at += BATCH * ATTN_BLOCK * sizeof *lay.p;
     lay.k = (float *)(base + at);
     at += page;
     lay.v = (float *)(base + at);
@@ -37,7 +41,7 @@ static size_t room_lay(const struct kern_attn *a, char *base, struct room *r)
 
 size_t attn_pages_scratch(const struct kern_attn *a)
 {
-    return room_lay(a, NULL, NULL);
+    return room_lay(a, 0, NULL);
 }
 
 static void start(const struct kern_attn *a, struct room *r, size_t *first, size_t *end)
@@ -82,72 +86,126 @@ static size_t list_seen(const struct kern_attn *a, struct room *r, size_t page, 
     return n;
 }
 
-static void gather_one(struct attn_query *const *q, size_t i, const struct attn_ops *ops,
-                       enum kern_type type, const void *v, size_t hd, size_t lo, size_t hi,
-                       float p[ATTN_BLOCK][KERN_PAGE])
+/* A page as the vectors read it, and what is asked for while they do (NULL: nothing). */
+struct view {
+    enum kern_type type;
+    const void *k, *v;
+    const void *with_k, *with_v;
+};
+
+/* Positions worked on while as many of the page wanted next are asked for: when decoding, the cache
+ * lies in memory, and a page is too short for the hardware's prefetcher. */
+#define SLICE 16
+
+static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j, size_t hi)
 {
-    if (lo < hi)
-        ops->gather(q + i, 1, type, v, hd, lo, hi, p + i);
+    if (!wanted)
+        return hi;
+    size_t end = round_up(j + 1, SLICE) < hi ? round_up(j + 1, SLICE) : hi;
+    size_t row = a->head_dim * (a->type == KERN_F32 ? 4 : 2);
+    for (size_t at = j * row; at < end * row; at += 64)
+        __builtin_prefetch((const char *)wanted + at, 0, 2);
+    return end;
 }
 
-/* One block of queries over one page. What all of them see is gathered together; what only some
- * see, before and after, by each alone: a position that is masked may hold anything. */
-static void block(const struct kern_attn *a, const struct attn_ops *ops, struct attn_query **q,
-                  size_t n, enum kern_type type, const void *k, const void *v,
-                  float p[ATTN_BLOCK][KERN_PAGE])
+/* The scores of one block of queries over a page become weights in p. */
+static void block_weights(const struct kern_attn *a, const struct attn_ops *ops,
+                          struct attn_query **q, size_t n, const struct view *v,
+                          float p[ATTN_BLOCK][KERN_PAGE])
 {
-    size_t lo = q[0]->lo, hi = q[0]->hi, all_lo = lo, all_hi = hi, hd = a->head_dim;
+    size_t lo = q[0]->lo, hi = q[0]->hi;
+    float rescale[ATTN_BLOCK];
     for (size_t i = 1; i < n; i++) {
         lo = q[i]->lo < lo ? q[i]->lo : lo;
         hi = q[i]->hi > hi ? q[i]->hi : hi;
-        all_lo = q[i]->lo > all_lo ? q[i]->lo : all_lo;
-        all_hi = q[i]->hi < all_hi ? q[i]->hi : all_hi;
     }
-    all_hi = all_hi < all_lo ? all_lo : all_hi;
-    ops->scores(q, n, type, k, hd, lo, hi, p);
-    float rescale[ATTN_BLOCK];
+    for (size_t j = lo, end; j < hi; j = end) {
+        end = slice_end(a, v->with_k, j, hi);
+        ops->scores(q, n, v->type, v->k, a->head_dim, j, end, p);
+    }
     ops->softmax(q, n, a->scale, p, rescale);
     for (size_t i = 0; i < n; i++)
         if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
-            ops->scale(q[i]->acc, hd, rescale[i]);
-    for (size_t i = 0; i < n; i++)
-        gather_one(q, i, ops, type, v, hd, q[i]->lo, all_lo < q[i]->hi ? all_lo : q[i]->hi, p);
-    if (all_lo < all_hi)
-        ops->gather(q, n, type, v, hd, all_lo, all_hi, p);
-    for (size_t i = 0; i < n; i++)
-        gather_one(q, i, ops, type, v, hd, all_hi > q[i]->lo ? all_hi : q[i]->lo, q[i]->hi, p);
+            ops->scale(q[i]->acc, a->head_dim, rescale[i]);
 }
 
-static void convert(const struct kern_attn *a, const struct attn_ops *ops, const void *page,
-                    size_t lo, size_t hi, float *out)
+/* Positions [lo, hi) for query i alone. */
+static void gather_one(const struct kern_attn *a, const struct attn_ops *ops, struct attn_query **q,
+                       size_t i, const struct view *v, size_t lo, size_t hi,
+                       float p[ATTN_BLOCK][KERN_PAGE])
+{
+    if (lo < hi)
+        ops->gather(q + i, 1, v->type, v->v, a->head_dim, lo, hi, p + i);
+}
+
+/* What all of a block see is gathered together; what only some see, before and after, by each
+ * alone: a position that is masked may hold anything. */
+static void block_gather(const struct kern_attn *a, const struct attn_ops *ops,
+                         struct attn_query **q, size_t n, const struct view *v,
+                         float p[ATTN_BLOCK][KERN_PAGE])
+{
+    size_t lo = q[0]->lo, hi = q[0]->hi;
+    for (size_t i = 1; i < n; i++) {
+        lo = q[i]->lo > lo ? q[i]->lo : lo;
+        hi = q[i]->hi < hi ? q[i]->hi : hi;
+    }
+    hi = hi < lo ? lo : hi;
+    for (size_t i = 0; i < n; i++)
+        gather_one(a, ops, q, i, v, q[i]->lo, lo < q[i]->hi ? lo : q[i]->hi, p);
+    for (size_t j = lo, end; j < hi; j = end) {
+        end = slice_end(a, v->with_v, j, hi);
+        ops->gather(q, n, v->type, v->v, a->head_dim, j, end, p);
+    }
+    for (size_t i = 0; i < n; i++)
+        gather_one(a, ops, q, i, v, hi > q[i]->lo ? hi : q[i]->lo, q[i]->hi, p);
+}
+
+static const void *convert(const struct kern_attn *a, const struct attn_ops *ops, const void *page,
+                           size_t lo, size_t hi, float *out)
 {
     size_t from = lo * a->head_dim, to = hi * a->head_dim;
     ops->from_f16((const uint16_t *)page + from, to - from, out + from);
+    return out;
+}
+
+/* Some blocks: first with K, then with V, so that either page stays in the first cache meanwhile.
+ */
+static void batch(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
+                  struct attn_query **q, size_t n, const struct view *v)
+{
+    for (size_t i = 0; i < n; i += ATTN_BLOCK)
+        block_weights(a, ops, q + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, v, r->p + i);
+    for (size_t i = 0; i < n; i += ATTN_BLOCK)
+        block_gather(a, ops, q + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, v, r->p + i);
 }
 
 static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
-                      size_t page)
+                      size_t page, size_t end_page)
 {
     size_t lo, hi, n = list_seen(a, r, page, &lo, &hi);
-    const void *k = a->k_pages[page], *v = a->v_pages[page];
-    enum kern_type type = a->type;
-    if (type == KERN_F16 && n >= CONVERT_FROM) {
-        convert(a, ops, k, lo, hi, r->k);
-        convert(a, ops, v, lo, hi, r->v);
-        type = KERN_F32, k = r->k, v = r->v;
+    struct view v = {.type = a->type, .k = a->k_pages[page], .v = a->v_pages[page]};
+    if (n <= ATTN_BLOCK) {
+        v.with_k = v.v;
+        v.with_v = page + 1 < end_page ? a->k_pages[page + 1] : NULL;
     }
-    for (size_t i = 0; i < n; i += ATTN_BLOCK)
-        block(a, ops, r->seen + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, type, k, v, r->p);
+    if (a->type == KERN_F16 && n >= CONVERT_FROM) {
+        v.k = convert(a, ops, v.k, lo, hi, r->k);
+        v.v = convert(a, ops, v.v, lo, hi, r->v);
+        v.type = KERN_F32;
+    }
+    for (size_t i = 0; i < n; i += BATCH * ATTN_BLOCK)
+        batch(a, ops, r, r->seen + i, n - i < BATCH * ATTN_BLOCK ? n - i : BATCH * ATTN_BLOCK, &v);
 }
 
 void attn_pages(const struct kern_attn *a, const struct attn_ops *ops)
 {
     struct room r;
     size_t first, end;
-    room_lay(a, a->scratch, &r);
+    room_lay(a, (uintptr_t)a->scratch, &r);
     start(a, &r, &first, &end);
-    for (size_t page = first; page * KERN_PAGE < end; page++)
-        walk_page(a, ops, &r, page);
+    size_t end_page = (end + KERN_PAGE - 1) / KERN_PAGE;
+    for (size_t page = first; page < end_page; page++)
+        walk_page(a, ops, &r, page, end_page);
     for (size_t i = 0; i < a->ntok * a->group; i++)
         ops->scale(r.state[i].acc, a->head_dim, 1.0f / r.state[i].sum);
 }

@@ -20,9 +20,11 @@ static void *take(struct cursor *c, size_t count, size_t size)
     return p;
 }
 
+/* Columns begin on a cache line and are an odd number of lines apart: the tiles that products write
+ * go across columns, and an even distance puts them into few of the caches' sets. */
 static size_t stride_of(size_t n)
 {
-    return (n + 15) / 16 * 16;
+    return ((n + 15) / 16 | 1) * 16;
 }
 
 static size_t max_size(size_t a, size_t b)

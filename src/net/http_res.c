@@ -158,7 +158,10 @@ static void put_head(struct net_req *r, int status, const char *type, bool strea
         r->keep = false; /* its end is the connection's */
     if (!c->s || c->s->draining)
         r->keep = false;
-    buf_printf(b, "HTTP/1.1 %d %s\r\n", status, reason(status));
+    buf_printf(b, "HTTP/1.1 %d ", status);
+    for (const char *p = reason(status); *p; p++)
+        buf_putc(b, *p == '_' ? ' ' : *p);
+    buf_puts(b, "\r\n");
     put_date(b);
     if (type && status != 204)
         buf_printf(b, "Content-Type: %s\r\n", type);

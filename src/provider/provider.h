@@ -68,7 +68,7 @@ struct provider_info {
     enum gen_dialect dialect;
     enum gen_zone zone;
     const char *source; /* "built in", "config", "found" */
-    bool needs_key;     /* cloud rows do */
+    bool needs_key;     /* built-in rows, and those with key_env or key_file */
     bool has_key;
     const char *key_source; /* "OPENAI_API_KEY", or the file's name; NULL: no key */
     const struct provider_model *models;

@@ -29,6 +29,7 @@ struct gen_run {
     struct wire_reader *reader;
     struct gen_sink sink;
     struct net_timer *timer;
+    uint64_t deadline_ns; /* clock_mono_ns; 0: none */
     char *row_name, *url, **headers;
     char model[256];
     bool stream;
@@ -99,9 +100,8 @@ static void stop(struct gen_run *run, const struct err *why)
         egress_cancel(run->transfer);
 }
 
-static void on_timeout(void *ctx)
+static void on_timeout(struct gen_run *run)
 {
-    struct gen_run *run = ctx;
     struct err why = {0};
     stop_timer(run);
     if (!run->stream)
@@ -113,15 +113,27 @@ static void on_timeout(void *ctx)
     stop(run, &why);
 }
 
+static void on_tick(void *ctx)
+{
+    struct gen_run *run = ctx;
+    if (run->deadline_ns && clock_mono_ns() >= run->deadline_ns)
+        on_timeout(run);
+}
+
+/* Every event moves the deadline, so that is a number, and one slow timer looks at it. */
 static void arm(struct gen_run *run, int ms)
 {
-    struct provider_table *t = run->p->table;
-    struct err why = {0};
-    stop_timer(run);
-    if (net_timer_new(t->params.loop, (uint64_t)ms, 0, on_timeout, run, &run->timer)) {
-        err_set(&why, ERR_NOMEM, "out of memory for a deadline");
-        stop(run, &why);
-    }
+    run->deadline_ns = clock_mono_ns() + (uint64_t)ms * 1000000;
+}
+
+static int start_timer(struct gen_run *run, struct err *e)
+{
+    int shortest = run->first_ms < run->idle_ms ? run->first_ms : run->idle_ms;
+    uint64_t tick = shortest >= 4000 ? 500 : shortest >= 160 ? (uint64_t)shortest / 8 : 20;
+    if (net_timer_new(run->p->table->params.loop, tick, tick, on_tick, run, &run->timer))
+        return err_set(e, ERR_NOMEM, "%s: out of memory for a deadline", run->p->name);
+    arm(run, run->first_ms);
+    return 0;
 }
 
 /* ---- events ---- */
@@ -196,6 +208,8 @@ static enum gen_verdict on_data(void *ctx, struct str bytes)
     struct err why = {0};
     if (run->why.code)
         return GEN_CANCEL;
+    if (run->complete)
+        return GEN_GO;
     if (!run->reader) {
         size_t room = MAX_ERROR_BODY - run->error_body.n;
         buf_add(&run->error_body, bytes.p, bytes.n < room ? bytes.n : room);
@@ -216,7 +230,7 @@ static enum gen_verdict on_data(void *ctx, struct str bytes)
     }
     run->paused = verdict == GEN_PAUSE;
     if (run->paused)
-        stop_timer(run); /* the silence is ours */
+        run->deadline_ns = 0; /* the silence is ours */
     return verdict;
 }
 
@@ -410,9 +424,12 @@ static int start(struct gen_backend *b, const struct gen_req *req, struct str mo
     if (!rc)
         rc = encode(p, req, model, &body, &mine);
     if (!rc)
+        rc = start_timer(run, &mine);
+    if (!rc)
         rc = dial(run, req, buf_str(&body), &mine);
     buf_done(&body);
     if (rc) {
+        stop_timer(run);
         row_note(p, &mine);
         atomic_store(&run->refs, 1);
         unref(run);
@@ -420,7 +437,6 @@ static int start(struct gen_backend *b, const struct gen_req *req, struct str mo
             *e = mine;
         return rc;
     }
-    arm(run, run->first_ms);
     *out = run;
     return 0;
 }

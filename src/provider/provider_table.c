@@ -336,7 +336,8 @@ int provider_add(struct provider_table *t, const char *name, const struct provid
     int rc = set_all(p, kv, n, &mine);
     for (size_t i = 0; !rc && i < p->nmodels; i++) {
         p->models[i].zone = provider_zone(p, p->models[i].id);
-        if (p->closed)
+        bool effort;
+        if (p->closed && !models_known(p->name, p->models[i].id, &p->models[i].caps, &effort))
             p->models[i].caps = p->defaults;
     }
     if (!rc)

@@ -40,6 +40,7 @@ def exit_codes():
     assert weir([], home).returncode == 2
     assert weir(["frobnicate"], home).returncode == 2
     assert weir(["ask", "--no-such-flag", "x"], home).returncode == 2
+    assert weir(["ask"], home).returncode == 2
     assert weir(["ask", "--model", "no-such-model", "x"], home).returncode == 3
     assert weir(["show", "no-such-model"], home).returncode == 3
     p = weir(["ask", "--model", "openai/gpt-5", "--preset", "private", "x"], home, env={"OPENAI_API_KEY": "sk-test-0000"})
@@ -65,6 +66,12 @@ def the_configuration_the_environment_and_flags_win_in_order():
     assert tokens([]) == 3
     assert tokens([], {"WEIR_MAX_TOKENS": "4"}) == 4
     assert tokens(["-n", "5"], {"WEIR_MAX_TOKENS": "4"}) == 5
+
+
+@test
+def a_pull_of_what_is_here_says_so():
+    o = json.loads(weir(["pull", MODEL, "--json", "-q"], home).out)
+    assert o["name"] == MODEL and o["bytes"] == 98362432 and o["sha256"].startswith("b179c952"), o
 
 
 @test
@@ -167,7 +174,8 @@ def two_processes_on_one_home_share_it():
     second = subprocess.run([WEIR, "serve", "--port", "0"], env=environment(home), capture_output=True, text=True, timeout=30)
     assert second.returncode == 1 and "owned by another weir" in second.stderr, second.stderr
     r, rows = w.call("GET", "/weir/v1/requests?limit=5")
-    assert json.loads(rows)["rows"][0]["status"] == "ok", rows
+    row = json.loads(rows)["rows"][0]
+    assert row["status"] == "ok" and row["plan"]["facts"]["candidates"], rows
     assert w.stop() == 0
 
 

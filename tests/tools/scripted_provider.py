@@ -19,6 +19,7 @@ The scenario is the model's name (or what stands behind its last "/"):
     slow            ten pieces, 100 ms apart
     long            4,000 pieces at once, about 1 MB
     error-in-band   text, then the dialect's error in the stream
+    linger          ok, but the body does not end after the end mark
     no-usage        ok, without usage
     json            one JSON body although a stream was asked for
     redirect        302 to another host
@@ -323,6 +324,9 @@ class Handler(BaseHTTPRequestHandler):
         for i, call in enumerate(calls):
             self.write(dialect.tool(i, call))
         self.write(dialect.end(bool(calls), usage))
+        while scenario == "linger":
+            self.write(": still here\n\n")
+            time.sleep(0.05)
         self.wfile.write(b"0\r\n\r\n")
 
     def break_off(self, dialect, scenario):

@@ -314,6 +314,10 @@ static void what_a_provider_leaves_out_is_filled_in(void **state)
     play(&c, p, true, "slow"); /* each piece is within the deadline, the whole is not */
     assert_string_equal(c.text.p, "0 1 2 3 4 5 6 7 8 9 ");
     call_done(&c);
+    play(&c, p, true, "linger"); /* the end mark is the end, whatever the connection does */
+    assert_int_equal(c.err.code, 0);
+    assert_string_equal(c.text.p, "Hello from the script.");
+    call_done(&c);
 }
 
 /* ---- failures ---- */

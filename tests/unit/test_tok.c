@@ -448,7 +448,7 @@ static void same_ids(const struct tok *t, struct str text, struct str want)
     static int32_t ids[4096];
     size_t n = numbers(want, ids, 4096);
     struct tok_ids got = encode(t, text, false);
-    if (got.n != n || memcmp(got.p, ids, n * sizeof *ids) != 0)
+    if (got.n != n || (n && memcmp(got.p, ids, n * sizeof *ids) != 0))
         print_message("differs: \"%.*s\"\n", STR_ARG(text));
     assert_int_equal(got.n, n);
     assert_true(n == 0 || memcmp(got.p, ids, n * sizeof *ids) == 0);

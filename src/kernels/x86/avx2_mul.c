@@ -13,8 +13,7 @@
 #include "avx2_int.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#define FEW 2    /* columns up to which unpacking a tile does not pay */
-#define AHEAD 32 /* rows */
+#define FEW 2 /* columns up to which unpacking a tile does not pay */
 #define ROWS 16
 #define COLS 4
 
@@ -210,6 +209,31 @@ INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t **p, 
     }
 }
 
+/* Strided streams are more than the hardware's prefetcher follows, so weights are asked for in the
+ * order they lie, into the second cache: the first AHEAD rows at once, then, while a block of some
+ * rows is worked on, as many bytes AHEAD rows further on. What another thread reads is left alone.
+ */
+#define AHEAD 32
+
+INLINE void prefetch(const uint8_t *p, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)p + line, _MM_HINT_T1);
+}
+
+INLINE void prefetch_first(const struct kern_mul *m)
+{
+    size_t rows = m->r1 - m->r0 < AHEAD ? m->r1 - m->r0 : AHEAD;
+    prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
+}
+
+/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
+INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+{
+    if (r + AHEAD < m->r1)
+        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
+}
+
 INLINE __m256i load_halves(const uint8_t *a, const uint8_t *b)
 {
     __m256i lo = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)a));
@@ -296,10 +320,11 @@ INLINE __m256i dots_q8_0(const uint8_t *const *p, size_t at, __m256i x0, __m256i
     return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
 }
 
-/* Eight rows with one column. `next`: where the rows to be prefetched begin. */
-INLINE __m256 rows8(enum kern_type type, const uint8_t *const *p, const uint8_t *next,
-                    const uint8_t *x, size_t k)
+/* Eight rows from r with one column. */
+INLINE __m256 rows8(enum kern_type type, const struct kern_mul *m, size_t r,
+                    const uint8_t *const *p, const uint8_t *x)
 {
+    size_t k = m->w->k;
     const size_t bytes = type == KERN_Q4_1 ? Q4_1_BYTES : Q8_0_BYTES;
     const float *d = (const float *)(const void *)(x + k), *s = d + k / BLOCK;
     __m256 acc = _mm256_setzero_ps();
@@ -307,8 +332,7 @@ INLINE __m256 rows8(enum kern_type type, const uint8_t *const *p, const uint8_t 
         size_t at = b * bytes;
         __m256i x0 = both_halves(x + b * BLOCK), x1 = both_halves(x + b * BLOCK + 16);
         __m256 dx = _mm256_broadcast_ss(d + b), dw, mw;
-        for (size_t line = 0; line < 8 * bytes; line += 64)
-            _mm_prefetch((const char *)next + 8 * at + line, _MM_HINT_T1);
+        prefetch_ahead(m, r, b, 8 * bytes);
         if (type == KERN_Q4_1) {
             split_halves(dwords8(p, at), &dw, &mw);
             __m256 dot = _mm256_cvtepi32_ps(dots_q4_1(p, at + 4, x0, x1));
@@ -325,13 +349,14 @@ INLINE __m256 rows8(enum kern_type type, const uint8_t *const *p, const uint8_t 
 
 INLINE void mul_few(enum kern_type type, const struct kern_mul *m)
 {
+    prefetch_first(m);
     for (size_t r = m->r0; r < m->r1; r += 8) {
         const uint8_t *p[8];
         size_t left = m->r1 - r;
         row_pointers(m, r, p, 8);
         for (size_t c = 0; c < m->n; c++) {
             const uint8_t *x = (const uint8_t *)m->act + c * column_bytes(m->w->k);
-            __m256 sum = rows8(type, p, p[0] + AHEAD * m->w->stride, x, m->w->k);
+            __m256 sum = rows8(type, m, r, p, x);
             float *out = m->out + c * m->out_stride + r;
             if (left >= 8)
                 _mm256_storeu_ps(out, sum);
@@ -369,30 +394,34 @@ INLINE __m256i pair16(__m256i q, int first)
     return _mm256_srai_epi16(_mm256_shuffle_epi8(from, low), 8);
 }
 
-static void unpack_q4_1(const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile)
+static void tile_q4_1(const struct kern_mul *m, size_t r, const uint8_t *const p[ROWS],
+                      uint8_t *tile)
 {
     const __m256i low = _mm256_set1_epi8(15);
-    for (size_t b = 0; b < blocks; b++, tile += TILE_Q4_1) {
+    for (size_t b = 0; b < m->w->k / BLOCK; b++, tile += TILE_Q4_1) {
+        prefetch_ahead(m, r, b, ROWS * Q4_1_BYTES);
         size_t at = b * Q4_1_BYTES;
         float *scales = (float *)(void *)(tile + 8 * ROWS * 4);
         for (size_t half = 0; half < 2; half++) {
             __m256i v[4];
-            __m256 d, m;
+            __m256 d, min;
             transpose8(p + 8 * half, at + 4, v);
             for (size_t j = 0; j < 4; j++) {
                 put8(tile, j, half, _mm256_and_si256(v[j], low));
                 put8(tile, j + 4, half, _mm256_and_si256(_mm256_srli_epi16(v[j], 4), low));
             }
-            split_halves(dwords8(p + 8 * half, at), &d, &m);
+            split_halves(dwords8(p + 8 * half, at), &d, &min);
             _mm256_storeu_ps(scales + 8 * half, d);
-            _mm256_storeu_ps(scales + ROWS + 8 * half, m);
+            _mm256_storeu_ps(scales + ROWS + 8 * half, min);
         }
     }
 }
 
-static void unpack_q8_0(const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile)
+static void tile_q8_0(const struct kern_mul *m, size_t r, const uint8_t *const p[ROWS],
+                      uint8_t *tile)
 {
-    for (size_t b = 0; b < blocks; b++, tile += TILE_Q8_0) {
+    for (size_t b = 0; b < m->w->k / BLOCK; b++, tile += TILE_Q8_0) {
+        prefetch_ahead(m, r, b, ROWS * Q8_0_BYTES);
         size_t at = b * Q8_0_BYTES;
         float *scales = (float *)(void *)(tile + 16 * ROWS * 4);
         for (size_t half = 0; half < 2; half++) {
@@ -489,14 +518,15 @@ INLINE void tile_group(enum kern_type type, const uint8_t *w, const uint8_t *x, 
 INLINE void mul_many(enum kern_type type, const struct kern_mul *m)
 {
     size_t blocks = m->w->k / BLOCK, group = group_bytes(type, m->w->k);
+    prefetch_first(m);
     for (size_t r = m->r0; r < m->r1; r += ROWS) {
         const uint8_t *p[ROWS];
         size_t rows = m->r1 - r < ROWS ? m->r1 - r : ROWS;
         row_pointers(m, r, p, ROWS);
         if (type == KERN_Q4_1)
-            unpack_q4_1(p, blocks, m->scratch);
+            tile_q4_1(m, r, p, m->scratch);
         else
-            unpack_q8_0(p, blocks, m->scratch);
+            tile_q8_0(m, r, p, m->scratch);
         for (size_t c = 0; c < m->n; c += COLS) {
             float acc[COLS][ROWS];
             size_t cols = m->n - c < COLS ? m->n - c : COLS;

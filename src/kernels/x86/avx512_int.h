@@ -24,7 +24,7 @@ void avx512_mul_many(const struct kern_mul *m);
  * More: groups of four columns; a block is q [8][4 columns] int8[4], d float[4], s[4].
  * s is d times the sum of q for Q4_1 (float) and -128 times the sum of q for Q8_0 (int32), whose
  * weights are multiplied as w + 128. */
-#define FEW 2
+#define FEW 2 /* avx512_few.c has versions for one and for two */
 #define COLS 4
 #define GROUP_BLOCK (8 * COLS * 4 + 2 * COLS * 4)
 
@@ -53,6 +53,31 @@ INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t *p[RO
         size_t row = r + i < m->r1 ? r + i : m->r1 - 1;
         p[i] = (const uint8_t *)m->w->data + row * m->w->stride;
     }
+}
+
+/* Strided streams are more than the hardware's prefetcher follows, so weights are asked for in the
+ * order they lie, into the second cache: the first AHEAD rows at once, then, while a block of some
+ * rows is worked on, as many bytes AHEAD rows further on. What another thread reads is left alone.
+ */
+#define AHEAD 64
+
+INLINE void prefetch(const uint8_t *p, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)p + line, _MM_HINT_T1);
+}
+
+INLINE void prefetch_first(const struct kern_mul *m)
+{
+    size_t rows = m->r1 - m->r0 < AHEAD ? m->r1 - m->r0 : AHEAD;
+    prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
+}
+
+/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
+INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+{
+    if (r + AHEAD < m->r1)
+        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
 }
 
 /* 16 bytes of rows e, e + 4, e + 8, e + 12, one in each quarter. */

@@ -27,28 +27,32 @@ INLINE void transpose16(const uint8_t *const p[ROWS], size_t at, __m512i v[4])
     v[3] = _mm512_unpackhi_epi64(ab1, cd1);
 }
 
-static void unpack_q4_1(const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile)
+static void unpack_q4_1(const struct kern_mul *m, size_t r, const uint8_t *const p[ROWS],
+                        uint8_t *tile)
 {
     const __m512i low = _mm512_set1_epi8(15);
-    for (size_t b = 0; b < blocks; b++, tile += TILE_BLOCK) {
+    for (size_t b = 0; b < m->w->k / BLOCK; b++, tile += TILE_BLOCK) {
         __m512i v[4];
-        __m512 d, m;
+        __m512 d, min;
+        prefetch_ahead(m, r, b, ROWS * Q4_1_BYTES);
         transpose16(p, b * Q4_1_BYTES + 4, v);
         for (size_t j = 0; j < 4; j++) {
             __m512i high = _mm512_and_si512(_mm512_srli_epi16(v[j], 4), low);
             _mm512_storeu_si512(tile + 64 * j, _mm512_and_si512(v[j], low));
             _mm512_storeu_si512(tile + 64 * (j + 4), high);
         }
-        half_pairs(p, b * Q4_1_BYTES, &d, &m);
+        half_pairs(p, b * Q4_1_BYTES, &d, &min);
         _mm512_storeu_ps(tile + 512, d);
-        _mm512_storeu_ps(tile + 576, m);
+        _mm512_storeu_ps(tile + 576, min);
     }
 }
 
-static void unpack_q8_0(const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile)
+static void unpack_q8_0(const struct kern_mul *m, size_t r, const uint8_t *const p[ROWS],
+                        uint8_t *tile)
 {
     const __m512i flip = _mm512_set1_epi8((char)0x80);
-    for (size_t b = 0; b < blocks; b++, tile += TILE_BLOCK) {
+    for (size_t b = 0; b < m->w->k / BLOCK; b++, tile += TILE_BLOCK) {
+        prefetch_ahead(m, r, b, ROWS * Q8_0_BYTES);
         for (size_t part = 0; part < 2; part++) {
             __m512i v[4];
             transpose16(p, b * Q8_0_BYTES + 2 + 16 * part, v);
@@ -120,9 +124,9 @@ INLINE void mul_tile(const int S, enum kern_type type, const struct kern_mul *m,
         const uint8_t *p[ROWS];
         row_pointers(m, r + (size_t)s * ROWS, p);
         if (type == KERN_Q4_1)
-            unpack_q4_1(p, blocks, tile + (size_t)s * blocks * TILE_BLOCK);
+            unpack_q4_1(m, r + (size_t)s * ROWS, p, tile + (size_t)s * blocks * TILE_BLOCK);
         else
-            unpack_q8_0(p, blocks, tile + (size_t)s * blocks * TILE_BLOCK);
+            unpack_q8_0(m, r + (size_t)s * ROWS, p, tile + (size_t)s * blocks * TILE_BLOCK);
     }
     size_t left = m->r1 - r;
     for (size_t c = 0; c < m->n; c += COLS) {
@@ -139,6 +143,7 @@ INLINE void mul_tile(const int S, enum kern_type type, const struct kern_mul *m,
 
 INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
+    prefetch_first(m);
     for (size_t r = m->r0; r < m->r1; r += STRIPS * ROWS) {
         size_t left = m->r1 - r;
         if (left > 2 * ROWS)
