@@ -119,9 +119,11 @@ static void refuse(struct flow *f)
                              .queue_ms = -1,
                              .first_ms = -1,
                              .total_ms = (int64_t)((clock_mono_ns() - f->came_ns) / 1000000)};
-    f->step_rc = ledger_settle(f->h->ledger, &b, &end, refusal_booked, f, &f->step_err);
-    if (f->step_rc)
-        net_post(f->h->loop, refuse_now, f);
+    /* Once it is queued, step_rc and step_err are the store's thread's until it has answered. */
+    struct err e = {0};
+    int rc = ledger_settle(f->h->ledger, &b, &end, refusal_booked, f, &e);
+    if (rc)
+        refusal_booked(f, rc, &e);
 }
 
 static void decided(struct flow *f)

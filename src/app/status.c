@@ -298,13 +298,15 @@ static struct report *report_new(struct house *h, struct net_req *r, int kind)
 
 static void report_run(struct report *p)
 {
-    if (p->rc == 0)
-        p->rc = net_work(p->h->loop, report_work, report_done, p);
-    if (p->rc) {
-        if (!p->err.code)
-            err_set(&p->err, p->rc, "the report cannot be made now");
-        report_done(p);
-    }
+    int rc = p->rc;
+    if (rc == 0)
+        rc = net_work(p->h->loop, report_work, report_done, p);
+    if (rc == 0)
+        return; /* rc and err of the report are the worker's now */
+    p->rc = rc;
+    if (!p->err.code)
+        err_set(&p->err, rc, "the report cannot be made now");
+    report_done(p);
 }
 
 static void copy_param(struct net_req *r, const char *name, char *out, size_t n)

@@ -5,7 +5,7 @@ import re
 import sqlite3
 import subprocess
 
-from harness import MODEL, Provider, Weir, make_home
+from harness import Weir, make_home
 
 OPENAI_KEY = "sk-proj-e2eOpenaiKey0123456789abcdefghij"
 ANTHROPIC_KEY = "sk-ant-e2eAnthropicKey0123456789abcdefg"

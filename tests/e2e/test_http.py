@@ -5,11 +5,10 @@ import pathlib
 import select
 import signal
 import socket
-import threading
 import time
 
-from cloud import body_of, call, connected, counts, ended_normally, events, row, row_config, stream_error
-from harness import FIXTURES, MODEL, Provider, Weir, make_home, run, skip, test
+from cloud import body_of, call, connected, files_with, stream_error
+from harness import FIXTURES, MODEL, WEIR, Provider, Weir, make_home, run, skip, test
 
 w = Weir()
 CHAT = json.dumps(body_of("openai", MODEL, "Hi", max_tokens=1)).encode()
@@ -210,7 +209,6 @@ def a_key_is_wanted_where_one_is_set():
         assert call(v, dialect, MODEL, "Hi", headers={"x-api-key": key}, max_tokens=1)[0].status == 200
     assert v.call("GET", "/health")[0].status == 200
     assert v.stop() == 0 and key not in v.output()
-    from cloud import files_with
     assert files_with(v.home, key) == []
 
 
@@ -240,7 +238,8 @@ def a_slow_reader_pauses_itself_and_nobody_else():
     stuck = [begin(v, "openai/long")[0] for _ in range(8)]
     time.sleep(1)
     grown = memory(v.child.pid) - before
-    assert grown < 24 << 20, f"{grown} bytes for eight readers that do not read"
+    # AddressSanitizer holds on to freed memory, so only a plain build can be measured.
+    assert b"__asan_init" in pathlib.Path(WEIR).read_bytes() or grown < 24 << 20, f"{grown} bytes for eight readers that do not read"
     began = time.time()
     assert call(v, "openai", MODEL, "Hi", max_tokens=8)[0].status == 200
     assert call(v, "anthropic", "openai/ok", stream=True)[0].status == 200

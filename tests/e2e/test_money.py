@@ -3,15 +3,11 @@ server is killed in the middle."""
 import concurrent.futures
 import http.client
 import json
-import os
-import pathlib
-import signal
 import sqlite3
 import threading
 import time
 
-from cloud import (COST, PRICE, call, connected, counts, ended_normally, environment_of, events, home_with, prices, row,
-                   row_config, rows_of, stream_error)
+from cloud import COST, call, connected, counts, ended_normally, environment_of, home_with, prices, row, rows_of, stream_error
 from harness import MODEL, Provider, Weir, run, test, weir
 
 provider = Provider()

@@ -1,13 +1,12 @@
 """test_provider.py: the cloud side, played by the scripted provider, in both dialects as provider and as caller."""
 import http.client
 import json
-import subprocess
 import time
 
 from cloud import (ANTHROPIC_KEY, COST, OPENAI_KEY, PRICE, ROW_KEY, USAGE, call, connected, counts, deadlines, ended_normally,
                    environment_of, events, files_with, home_with, prices, row, row_config, stream_error, stream_text,
                    whole_text)
-from harness import MODEL, Provider, Weir, run, test, weir
+from harness import Provider, Weir, run, test, weir
 
 provider = Provider()
 ROWS = ["openai", "anthropic", "own", "own-anthropic"]
