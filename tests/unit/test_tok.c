@@ -509,7 +509,8 @@ static void real_vocabularies(void **state)
 }
 
 /* The ids that the reference gave for a text, from the JSON beside it. */
-static void compare_text(const struct tok *t, const char *folder, const char *json)
+/* False: there is nothing to compare with. */
+static bool compare_text(const struct tok *t, const char *folder, const char *json)
 {
     char path[1200];
     size_t ntext, njson;
@@ -521,7 +522,7 @@ static void compare_text(const struct tok *t, const char *folder, const char *js
         print_message("no fixtures in %s: ids of its text not compared\n", path);
         free(text);
         free(want);
-        skip();
+        return false;
     }
     struct str ids = str_n(want, njson);
     size_t from = str_find(ids, STR("\"ids\":["), 0), to = str_find(ids, STR("]"), from);
@@ -529,6 +530,7 @@ static void compare_text(const struct tok *t, const char *folder, const char *js
     same_ids(t, str_n(text, ntext), str_n(want + from, to - from));
     free(text);
     free(want);
+    return true;
 }
 
 static void default_model(void **state)
@@ -539,12 +541,14 @@ static void default_model(void **state)
         print_message("WEIR_TEST_MODEL is not set: its tokenizer is not compared\n");
         skip();
     }
-    compare_text(o.t, "smollm2", "f32.json");
     expect(o.t, STR("<|im_start|>user\n12"), true, "<|im_start|>|user|\xC4\x8A|1|2");
     assert_true(tok_is_eog(o.t, tok_find(o.t, STR("<|im_end|>"))));
     assert_true(tok_is_eog(o.t, tok_find(o.t, STR("<|endoftext|>"))));
     assert_false(tok_is_eog(o.t, tok_find(o.t, STR("<|im_start|>"))));
+    bool compared = compare_text(o.t, "smollm2", "f32.json");
     shut(o);
+    if (!compared)
+        skip();
 }
 
 static void stories_vocabulary(void **state)
