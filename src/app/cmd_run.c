@@ -5,6 +5,8 @@
 #include "turn.h"
 
 #include <editline/readline.h>
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define HISTORY_LINES 2000
+#define CTRL_D 4
 
 static const char help[] =
     "/clear starts a new conversation, /private keeps everything on this machine,\n"
@@ -100,29 +103,60 @@ static void one_turn(struct talk *k, const char *line)
 
 /* ---- reading lines ---- */
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t caught;
 
-static void note_interrupt(int sig)
+static void note_signal(int sig)
 {
-    interrupted = sig;
+    caught = sig;
 }
 
-/* Without SA_RESTART the read under readline() ends at Ctrl-C, and it gives up the line. */
+/* One byte for readline. Signals are blocked but inside ppoll, which opens to them and waits in one
+ * step: none is lost between a look at `caught` and the wait. */
+static int next_byte(FILE *in)
+{
+    struct pollfd p = {.fd = fileno(in), .events = POLLIN};
+    unsigned char c;
+    sigset_t open_to;
+    pthread_sigmask(SIG_SETMASK, NULL, &open_to);
+    sigdelset(&open_to, SIGINT);
+    sigdelset(&open_to, SIGTERM);
+    while (!caught) {
+        int n = ppoll(&p, 1, NULL, &open_to);
+        if (n > 0 && read(p.fd, &c, 1) == 1)
+            return c ? c : CTRL_D;
+        if (n > 0)
+            return EOF;
+        if (n < 0 && errno != EINTR)
+            return EOF;
+    }
+    return EOF;
+}
+
+/* Ctrl-C gives up the line and asks again; SIGTERM leaves the way Ctrl-D does, so that what others
+ * ask of this process may finish. */
 static char *read_tty(void)
 {
-    struct sigaction act = {.sa_handler = note_interrupt}, old;
+    struct sigaction act = {.sa_handler = note_signal}, old_int, old_term;
+    sigset_t ours, old_mask;
     char *line;
-    sigaction(SIGINT, &act, &old);
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    sigaction(SIGINT, &act, &old_int);
+    sigaction(SIGTERM, &act, &old_term);
+    pthread_sigmask(SIG_BLOCK, &ours, &old_mask);
     do {
-        interrupted = 0;
+        caught = 0;
         line = readline(">>> ");
-        if (interrupted) {
+        if (caught) {
             free(line);
             line = NULL;
             fputs("\n", stdout);
         }
-    } while (interrupted);
-    sigaction(SIGINT, &old, NULL);
+    } while (caught == SIGINT);
+    pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
+    sigaction(SIGINT, &old_int, NULL);
+    sigaction(SIGTERM, &old_term, NULL);
     return line;
 }
 
@@ -150,6 +184,9 @@ static void talk_loop(struct talk *k)
     bool leave = false;
     history_path(&k->s, path, sizeof path);
     if (k->tty) {
+        rl_catch_signals =
+            0; /* both are read when the editor is set up, which using_history does */
+        rl_getc_function = next_byte;
         using_history();
         stifle_history(HISTORY_LINES);
         read_history(path);
