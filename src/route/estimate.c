@@ -26,7 +26,7 @@ bool route_leaves(const struct route_candidate *c)
  * to be thought hard about is to be nearly sure. */
 double estimate_need(const struct route_request *r)
 {
-    bool expert = r->signals.task == ROUTE_TASK_EXPERT;
+    bool expert = r->signals.task == ROUTE_TASK_EXPERT || r->signals.task == ROUTE_TASK_REASON;
     return expert || r->signals.client_facing || r->high_effort ? 0.85 : 0.60;
 }
 
