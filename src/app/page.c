@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-static const char policy[] = "default-src 'self'; img-src 'self' data: blob:; "
-                             "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
-                             "base-uri 'none'; form-action 'none'";
+static const char policy[] =
+    "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 static const struct page_file *find(struct str path)
 {
