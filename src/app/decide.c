@@ -83,6 +83,8 @@ static void add_local(struct flow *f, struct models_entry *en)
     c->price_source = "local";
     c->params = en->params;
     c->healthy = en->err.code == 0;
+    if (!c->healthy) /* what it could do is unknown: what is wrong with it is the reason to name */
+        c->caps = (struct gen_caps){.chat = true, .raw = true};
     c->health_note = en->err.code ? en->err.msg : NULL;
     guess_speed(f->h, en, c);
 }

@@ -33,6 +33,7 @@ struct flow {
     uint64_t came_ns;
     struct err err; /* of the worker's step */
     int rc;
+    bool unread; /* the body could not be decoded */
 
     /* labels and decision */
     struct privacy_findings findings;

@@ -99,6 +99,8 @@ static void refusal_booked(void *ctx, int rc, const struct err *e)
 /* A refusal is a request too: it is booked, with why, and costs nothing; then its client hears. */
 static void refuse(struct flow *f)
 {
+    /* What cannot be read has no more than that said of it: a parser's message quotes the text. */
+    struct str why = f->unread ? STR("the body could not be read") : str_of(err_msg(&f->err));
     struct ledger_begin b = {.id = f->id,
                              .time_ms = f->came_ms,
                              .kind = f->req->kind,
@@ -108,13 +110,13 @@ static void refuse(struct flow *f)
                              .provider = STR("none"),
                              .zone = GEN_DEVICE,
                              .req_zone = f->req->zone,
-                             .reason = str_of(err_msg(&f->err)),
+                             .reason = why,
                              .labels = buf_str(&f->labels_json),
                              .plan = buf_str(&f->booked_json),
                              .conversation = f->conversation,
                              .client = f->client};
     struct ledger_end end = {.code = f->err.code,
-                             .message = str_of(err_msg(&f->err)),
+                             .message = why,
                              .provider_cost = 0,
                              .queue_ms = -1,
                              .first_ms = -1,
@@ -191,6 +193,18 @@ static struct models_entry *counter(struct flow *f)
     return models_find(f->h->models, want, f->trusted, &e);
 }
 
+/* A request that could not be decoded is a row too, with nothing in it but that. */
+static void refuse_unread(struct flow *f)
+{
+    f->unread = true;
+    if (!f->req)
+        f->req = arena_alloc(f->arena, sizeof *f->req);
+    if (f->req && f->face != FACE_ROUTE)
+        refuse(f);
+    else
+        flow_fail(f, &f->err);
+}
+
 static void decoded(void *ctx)
 {
     struct flow *f = ctx;
@@ -198,7 +212,7 @@ static void decoded(void *ctx)
     if (f->rc == 0 && !f->gone)
         f->rc = answer_init(&f->answer, f->answer.http, f->face, f->req, f->id, &f->err);
     if (f->rc) {
-        flow_fail(f, &f->err);
+        refuse_unread(f);
         return;
     }
     f->local = counter(f);

@@ -49,6 +49,26 @@ def exit_codes():
 
 
 @test
+def a_damaged_model_is_named_for_what_it_is():
+    f = pathlib.Path(tempfile.mkdtemp()) / "bad.gguf"
+    f.write_text("garbage")
+    p = weir(["ask", "-m", str(f), "hi"], home)
+    assert p.returncode == 1 and "not a GGUF file" in p.err, (p.returncode, p.err)
+
+
+@test
+def a_request_that_cannot_be_read_is_a_row_without_its_text():
+    w = Weir()
+    r, text = w.call("POST", "/v1/chat/completions", '{"model": "secretword')
+    assert r.status == 400 and r.getheader("x-weir-id"), text
+    _, rows = w.call("GET", "/weir/v1/requests?limit=5")
+    row = json.loads(rows)["rows"][0]
+    assert row["id"] == r.getheader("x-weir-id") and row["status"] == "error" and row["code"] == "FORMAT", rows
+    assert "secretword" not in rows
+    w.stop()
+
+
+@test
 def a_bad_configuration_names_file_line_and_key():
     h = make_home()
     pathlib.Path(h, "weir.conf").write_text("port = 9347\nthreds = 2\n")
