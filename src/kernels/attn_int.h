@@ -30,7 +30,7 @@ struct attn_ops {
                    size_t head_dim, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE]);
     /* x *= s */
     void (*scale)(float *x, size_t n, float s);
-    void (*from_f16)(const uint16_t *x, size_t n, float *out);
+    void (*unpack)(enum kern_type type, const void *row, size_t k, float *out);
 };
 
 size_t attn_pages_scratch(const struct kern_attn *a);

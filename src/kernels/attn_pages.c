@@ -53,7 +53,8 @@ static void start(const struct kern_attn *a, struct room *r, size_t *first, size
         *end = to > *end ? to : *end;
         for (size_t h = 0; h < a->group; h++) {
             struct attn_query *s = &r->state[t * a->group + h];
-            *s = (struct attn_query){.max = -INFINITY};
+            *s = (struct attn_query){.max = a->sinks ? a->sinks[h] : -INFINITY,
+                                     .sum = a->sinks ? 1 : 0};
             s->q = a->q + t * a->q_stride + h * a->head_dim;
             s->acc = a->out + t * a->out_stride + h * a->head_dim;
             memset(s->acc, 0, a->head_dim * sizeof(float));
@@ -97,15 +98,31 @@ struct view {
  * lies in memory, and a page is too short for the hardware's prefetcher. */
 #define SLICE 16
 
+static size_t row_bytes(const struct kern_attn *a)
+{
+    switch (a->type) {
+    case KERN_F32: return a->head_dim * 4;
+    case KERN_Q8_0: return a->head_dim / BLOCK * Q8_0_BYTES;
+    case KERN_Q4_0: return a->head_dim / BLOCK * Q4_0_BYTES;
+    default: return a->head_dim * 2;
+    }
+}
+
 static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j, size_t hi)
 {
     if (!wanted)
         return hi;
     size_t end = round_up(j + 1, SLICE) < hi ? round_up(j + 1, SLICE) : hi;
-    size_t row = a->head_dim * (a->type == KERN_F32 ? 4 : 2);
+    size_t row = row_bytes(a);
     for (size_t at = j * row; at < end * row; at += 64)
         __builtin_prefetch((const char *)wanted + at, 0, 2);
     return end;
+}
+
+static void cap_scores(const struct kern_attn *a, float *p, size_t lo, size_t hi)
+{
+    for (size_t j = lo; j < hi; j++)
+        p[j] = a->softcap * kern_tanh(p[j] * a->scale / a->softcap);
 }
 
 /* The scores of one block of queries over a page become weights in p. */
@@ -123,7 +140,10 @@ static void block_weights(const struct kern_attn *a, const struct attn_ops *ops,
         end = slice_end(a, v->with_k, j, hi);
         ops->scores(q, n, v->type, v->k, a->head_dim, j, end, p);
     }
-    ops->softmax(q, n, a->scale, p, rescale);
+    if (a->softcap > 0)
+        for (size_t i = 0; i < n; i++)
+            cap_scores(a, p[i], q[i]->lo, q[i]->hi);
+    ops->softmax(q, n, a->softcap > 0 ? 1.0f : a->scale, p, rescale);
     for (size_t i = 0; i < n; i++)
         if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
             ops->scale(q[i]->acc, a->head_dim, rescale[i]);
@@ -163,8 +183,8 @@ static void block_gather(const struct kern_attn *a, const struct attn_ops *ops,
 static const void *convert(const struct kern_attn *a, const struct attn_ops *ops, const void *page,
                            size_t lo, size_t hi, float *out)
 {
-    size_t from = lo * a->head_dim, to = hi * a->head_dim;
-    ops->from_f16((const uint16_t *)page + from, to - from, out + from);
+    size_t from = lo * a->head_dim, n = (hi - lo) * a->head_dim;
+    ops->unpack(a->type, (const uint8_t *)page + lo * row_bytes(a), n, out + from);
     return out;
 }
 
@@ -179,6 +199,11 @@ static void batch(const struct kern_attn *a, const struct attn_ops *ops, struct 
         block_gather(a, ops, q + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, v, r->p + i);
 }
 
+static bool is_packed(enum kern_type type)
+{
+    return type == KERN_Q8_0 || type == KERN_Q4_0;
+}
+
 static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
                       size_t page, size_t end_page)
 {
@@ -188,7 +213,7 @@ static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, str
         v.with_k = v.v;
         v.with_v = page + 1 < end_page ? a->k_pages[page + 1] : NULL;
     }
-    if (a->type == KERN_F16 && n >= CONVERT_FROM) {
+    if (is_packed(a->type) || (a->type == KERN_F16 && n >= CONVERT_FROM)) {
         v.k = convert(a, ops, v.k, lo, hi, r->k);
         v.v = convert(a, ops, v.v, lo, hi, r->v);
         v.type = KERN_F32;

@@ -28,6 +28,14 @@ void c_rms_norm(const float *x, const float *w, float eps, size_t n, float *out)
 void c_silu_mul(const float *gate, const float *up, size_t n, float *out);
 void c_rope(float *x, const float *cs, size_t dims, bool neox);
 
+enum kern_type c_act_as(enum kern_type type, size_t n);
+void c_store(enum kern_type type, const float *x, size_t n, void *out);
+void c_layer_norm(const float *x, const float *w, const float *b, float eps, size_t n, float *out);
+void c_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void c_swiglu_oai(const float *gate, const float *up, float alpha, float limit, size_t n,
+                  float *out);
+void c_delta(const struct kern_delta *d);
+
 size_t c_attn_scratch(const struct kern_attn *a);
 void c_attn(const struct kern_attn *a);
 

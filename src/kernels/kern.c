@@ -47,6 +47,12 @@ void kern_c_fill(struct kern *t)
     t->rope = c_rope;
     t->attn_scratch = c_attn_scratch;
     t->attn = c_attn;
+    t->act_as = c_act_as;
+    t->store = c_store;
+    t->layer_norm = c_layer_norm;
+    t->gelu_mul = c_gelu_mul;
+    t->swiglu_oai = c_swiglu_oai;
+    t->delta = c_delta;
 }
 
 static void make_tables(void)

@@ -11,20 +11,31 @@
  *      d = amax / 127,  q = x * (127 / amax) rounded to nearest even; never -128.
  *    A block with amax < 2^-100 counts as zeros (d = 0). A block that holds a NaN or an infinity
  *    has d = NaN and q = 0, so every output of that column is NaN.
+ *    For weights in super-blocks of 256 (Q2_K to Q6_K, IQ4_XS) the same in blocks of 256.
  *  - A product with quantised weights is its blocks in index order, acc from 0, each an exact
  *    integer dot product and one fused multiply-add:
- *      Q8_0:  acc = fma(d_w * d_x, (float)dot, acc)
- *      Q4_1:  the same, and then  acc = fma(m_w, d_x * (float)sum_x, acc)
+ *      Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4:  acc = fma(d_w * d_x, (float)dot, acc)
+ *          dot over the integers the block stands for: q of Q8_0, q - 8 of Q4_0, q - 16 of Q5_0,
+ *          the table's value of IQ4_NL, twice the value of MXFP4 (whose d_w is 2^(e - 128)).
+ *      Q4_1, Q5_1:  the same with q, and then  acc = fma(m_w, d_x * (float)sum_x, acc)
+ *      Q3_K, Q6_K, IQ4_XS:  acc = fma(d_w * d_x, (float)S, acc),  S = sum over the sub-blocks of
+ *          scale * dot, a 32-bit integer (q - 4 and scale - 32 of Q3_K, q - 32 of Q6_K, scale - 32
+ *          and the table's value of IQ4_XS)
+ *      Q2_K, Q4_K, Q5_K:  the same with q, and then  acc = fma(-(dmin_w * d_x), (float)M, acc),
+ *          M = sum over the sub-blocks of min * sum_x
+ *    BF16 and F16 are floats and multiplied as such.
  *  - Sums of floats (products with float weights, scores, norms): 16 lanes from 0, element i goes
  *    to lane i % 16 by fma, then lanes are added as a tree: l[i] + l[i+8], then +4, +2, +1. A tail
- *    is padded with zeros to a multiple of 16.
+ *    is padded with zeros to a multiple of 16. Plain sums (layer_norm) add instead of fma.
  *  - exp and what is built on it: one polynomial, the same in every variant (kern_int.h), no libm.
  *  - Attention: a block per page of 64 positions, in order; positions outside [from, to) take part
  *    in nothing, pages without a visible one are skipped:
- *      s[j] = sum16(q * k[j]) * scale;  m' = max(m, s[..]), NaN skipped;  p[j] = exp(s[j] - m')
+ *      s[j] = sum16(q * k[j]) * scale;  with a softcap c:  s[j] = c * tanh(s[j] / c)
+ *      m' = max(m, s[..]), NaN skipped;  p[j] = exp(s[j] - m')
  *      c = exp(m - m');  l = fma(l, c, sum of p, position j in lane j % 16, by addition)
  *      acc[d] = acc[d] * c, then fma(p[j], v[j][d], acc[d]) for each j in order
- *    from m = -inf, l = 0, acc = 0; at the end out[d] = acc[d] * (1 / l).
+ *    from m = -inf, l = 0, acc = 0 (with a sink: m = sink, l = 1); at the end
+ *    out[d] = acc[d] * (1 / l). Quantised K and V rows are unpacked to floats first.
  *
  * Where a result is a NaN its sign and payload are not part of the contract. No flush-to-zero, no
  * -ffast-math.
@@ -40,7 +51,25 @@
 #include <stdint.h>
 
 /* Formats of weights, by ggml's numbers, so that a GGUF's dtype needs no translation. */
-enum kern_type { KERN_F32 = 0, KERN_F16 = 1, KERN_Q4_1 = 3, KERN_Q8_0 = 8, KERN_TYPES = 64 };
+enum kern_type {
+    KERN_F32 = 0,
+    KERN_F16 = 1,
+    KERN_Q4_0 = 2,
+    KERN_Q4_1 = 3,
+    KERN_Q5_0 = 6,
+    KERN_Q5_1 = 7,
+    KERN_Q8_0 = 8,
+    KERN_Q2_K = 10,
+    KERN_Q3_K = 11,
+    KERN_Q4_K = 12,
+    KERN_Q5_K = 13,
+    KERN_Q6_K = 14,
+    KERN_IQ4_NL = 20,
+    KERN_IQ4_XS = 23,
+    KERN_BF16 = 30,
+    KERN_MXFP4 = 39,
+    KERN_TYPES = 64
+};
 
 #define KERN_PAGE 64      /* positions in a page of the KV cache */
 #define KERN_ROW_GRAIN 16 /* rows are split among threads in multiples of this */
@@ -66,11 +95,14 @@ struct kern_mul {
 /* One KV head, `group` query heads that share it, ntok queries. Query t sees positions [from[t],
  * to[t]). */
 struct kern_attn {
-    enum kern_type type; /* of K and V: KERN_F16 or KERN_F32 */
-    size_t head_dim;     /* a multiple of 8, at most 512 */
+    enum kern_type type; /* of K and V: KERN_F16, KERN_F32, KERN_Q8_0 or KERN_Q4_0 */
+    size_t head_dim;     /* a multiple of 8 (quantised: of 32), at most 512 */
     size_t group, ntok;
     float scale;
-    const void *const *k_pages; /* page p holds positions [64p, 64p+64): [64][head_dim] */
+    float softcap;              /* 0: none */
+    const float *sinks;         /* one logit for each of the group's heads; NULL: none */
+    const void *const *k_pages; /* page p holds positions [64p, 64p+64): [64][head_dim]; one that
+                                   no query sees may be NULL */
     const void *const *v_pages;
     const float *q; /* head h of query t: q + t * q_stride + h * head_dim */
     size_t q_stride;
@@ -80,14 +112,36 @@ struct kern_attn {
     void *scratch; /* attn_scratch bytes, one per thread */
 };
 
+/* The gated delta rule (Yang, Kautz, Hatamizadeh, 2024) of one head, ntok tokens in order. For each
+ * token, with S the state of dk rows of dv elements:
+ *   S[i][d] = S[i][d] * decay;  a[d] = fma(k[i], S[i][d], a[d]), i in order from a = 0
+ *   u[d] = (v[d] - a[d]) * beta
+ *   S[i][d] = fma(k[i], u[d], S[i][d]);  out[d] = fma(q[i], S[i][d], out[d]), i in order from 0 */
+struct kern_delta {
+    size_t dk, dv; /* multiples of 8, at most 512 */
+    size_t ntok;
+    float *state;       /* [dk][dv], advanced in place */
+    const float *q, *k; /* token t: q + t * qk_stride */
+    const float *v;     /* token t: v + t * v_stride */
+    size_t qk_stride, v_stride;
+    const float *decay, *beta; /* token t: [t * gate_stride] */
+    size_t gate_stride;
+    float *out; /* token t: out + t * v_out_stride; may not overlap v */
+    size_t v_out_stride;
+};
+
 struct kern {
-    const char *name; /* "c", "avx2", "avx512vnni": the widest set that overrode something */
+    const char
+        *name; /* "c", "avx2", "avx512vnni", "neon": the widest set that overrode something */
 
     /* ---- matrix products ---- */
     bool (*has)(enum kern_type type); /* a matrix of this type can be multiplied */
     /* Bytes of n packed columns of k elements for weights of `type`. The layout depends on n
      * (decode, prefill). */
     size_t (*act_bytes)(enum kern_type type, size_t n, size_t k);
+    /* The type whose packing of n columns serves `type` too: columns packed for one of two types
+     * with the same answer can be multiplied with both. */
+    enum kern_type (*act_as)(enum kern_type type, size_t n);
     /* Pack columns [c0, c1) of n; column c at x + c * x_stride. Quantises for quantised types,
      * copies for floats. Ranges of different threads may be packed at once if c0 is a multiple
      * of 16. */
@@ -104,12 +158,32 @@ struct kern {
                    uint16_t *out); /* round to nearest even; NaN stays NaN */
     void (*from_f16)(const uint16_t *x, size_t n, float *out); /* exact */
 
+    /* A row of n elements for the cache: KERN_F32, KERN_F16, KERN_Q8_0, KERN_Q4_0 (blocks of 32).
+     * Q8_0: amax the largest magnitude; d = amax / 127 as a half, q = x * (127 / amax) to nearest
+     * even. Q4_0: m the first element of the largest magnitude; d = m / -8 as a half, q = x *
+     * (-8 / m) to nearest even, + 8, at most 15. A block below 2^-100 counts as zeros; one that
+     * holds a NaN or an infinity has d = NaN and q = 0 (Q4_0: 8). */
+    void (*store)(enum kern_type type, const float *x, size_t n, void *out);
+
     /* ---- elementwise; out may be x (or a) ---- */
     void (*add)(const float *a, const float *b, size_t n, float *out);
-    /* out = x * rsqrt(mean(x^2) + eps) * w; 1/sqrtf, then one product each: (x * s) * w */
+    /* out = x * rsqrt(mean(x^2) + eps) * w; 1/sqrtf, then one product each: (x * s) * w. w NULL:
+     * x * s. */
     void (*rms_norm)(const float *x, const float *w, float eps, size_t n, float *out);
-    /* out = silu(gate) * up, silu(g) = g / (1 + exp(-g)) */
+    /* mean = sum16(x) / n, d = x - mean, s = 1 / sqrtf(sum16(d * d) / n + eps);
+     * out = fma(d * s, w, b). w and b are given both or neither (NULL: d * s). */
+    void (*layer_norm)(const float *x, const float *w, const float *b, float eps, size_t n,
+                       float *out);
+    /* out = silu(gate) * up, silu(g) = g / (1 + exp(-g)). up NULL: silu(gate). */
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* out = gelu(gate) * up by the tanh form: u = g * 0.7978845608 * fma(0.044715 * g, g, 1),
+     * gelu(g) = (0.5 * g) * (1 + tanh(u)). up NULL: gelu(gate). tanh is kern_int.h's, from the same
+     * exponential. */
+    void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit);
+     * out = g / (1 + exp(-alpha * g)) * (u + 1) */
+    void (*swiglu_oai)(const float *gate, const float *up, float alpha, float limit, size_t n,
+                       float *out);
     /* Rotate one head in place. cs holds dims/2 pairs (cos, sin). neox: pairs (i, i + dims/2), else
      * (2i, 2i+1). a' = fma(a, c, -(b * s)), b' = fma(a, s, b * c). Elements past dims stay. */
     void (*rope)(float *x, const float *cs, size_t dims, bool neox);
@@ -117,6 +191,9 @@ struct kern {
     /* ---- attention ---- */
     size_t (*attn_scratch)(const struct kern_attn *a);
     void (*attn)(const struct kern_attn *a);
+
+    /* ---- recurrence ---- */
+    void (*delta)(const struct kern_delta *d);
 };
 
 /* The table for this processor, made once; thread-safe. WEIR_CPU=c|avx2|avx512vnni caps it (tests,

@@ -12,8 +12,10 @@
 /* ---- blocks of weights, as they lie in a file ----
  * Q8_0, 34 bytes: f16 d, int8 q[32]; value = d * q
  * Q4_1, 20 bytes: f16 d, f16 m, 16 bytes of nibbles; byte i holds element i low, i + 16 high;
- * value = d * q + m */
+ * value = d * q + m
+ * Q4_0, 18 bytes: f16 d, 16 bytes of nibbles; value = d * (q - 8) */
 #define BLOCK 32
+#define Q4_0_BYTES 18
 #define Q8_0_BYTES 34
 #define Q4_1_BYTES 20
 
@@ -138,6 +140,19 @@ static inline float kern_exp(float x)
 static inline float kern_silu(float g)
 {
     return g / (1.0f + kern_exp(-g));
+}
+
+/* (1 - e) / (1 + e) with e = exp(-2 |x|), the sign of x put on; exact zeros and the ends hold. */
+static inline float kern_tanh(float x)
+{
+    float e = kern_exp(-2.0f * fabsf(x));
+    return copysignf((1.0f - e) / (1.0f + e), x);
+}
+
+static inline float kern_gelu(float g)
+{
+    float u = g * 0.7978845608f * fmaf(0.044715f * g, g, 1.0f);
+    return 0.5f * g * (1.0f + kern_tanh(u));
 }
 
 /* ---- the order of float sums ---- */

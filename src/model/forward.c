@@ -38,15 +38,6 @@ static void embed(struct model_run *r, int w, int workers)
     }
 }
 
-static void store(const struct model_kv *kv, const struct kern *k, const float *x, size_t dim,
-                  unsigned char *to)
-{
-    if (kv->f32)
-        memcpy(to, x, dim * sizeof *x);
-    else
-        k->to_f16(x, dim, (uint16_t *)(void *)to);
-}
-
 /* Rotate and store the keys (or store the values) of KV heads [h0, h1). */
 static void store_heads(struct model_run *r, int layer, bool value, size_t h0, size_t h1)
 {
@@ -59,13 +50,15 @@ static void store_heads(struct model_run *r, int layer, bool value, size_t h0, s
         const struct model_kv *kv = st->seq->kv;
         size_t row = kv->head_bytes / KERN_PAGE;
         for (size_t i = st->first; i < st->first + st->count; i++) {
+            int32_t page = (r->to[i] - 1) / KERN_PAGE;
             size_t at = (size_t)(r->to[i] - 1) % KERN_PAGE * row + (value ? kv->head_bytes : 0);
             for (size_t h = h0; h < h1; h++) {
                 float *x = r->qkv + i * r->qkv_stride + skip + h * dim;
                 if (!value)
                     r->m->kern->rope(x, r->cs + i * (size_t)t->rope_dims, (size_t)t->rope_dims,
                                      t->rope_neox);
-                store(kv, r->m->kern, x, dim, r->slots[i] + kv_offset(kv, layer, (int)h) + at);
+                r->m->kern->store(kv->f32 ? KERN_F32 : KERN_F16, x, dim,
+                                  seq_head(st->seq, layer, (int)h, page) + at);
             }
         }
     }
@@ -120,11 +113,11 @@ static void attend_group(struct model_run *r, int w, int layer, const struct mod
     const struct model_kv *kv = s->kv;
     struct worker_scratch *ws = &r->workers[w];
     size_t dim = (size_t)t->head_dim, head = h0 / (size_t)(t->heads / t->kv_heads);
-    size_t offset = kv_offset(kv, layer, (int)head);
     size_t npages = ((size_t)r->to[first + count - 1] + KERN_PAGE - 1) / KERN_PAGE;
     for (size_t i = 0; i < npages; i++) {
-        ws->k_pages[i] = kv_page(kv, s->pages[i]) + offset;
-        ws->v_pages[i] = kv_page(kv, s->pages[i]) + offset + kv->head_bytes;
+        unsigned char *k = seq_head(s, layer, (int)head, (int32_t)i);
+        ws->k_pages[i] = k;
+        ws->v_pages[i] = k ? k + kv->head_bytes : NULL;
     }
     r->m->kern->attn(&(struct kern_attn){
         .type = kv->f32 ? KERN_F32 : KERN_F16,
@@ -300,7 +293,6 @@ static int add_item(struct model_run *r, const struct model_item *item, size_t i
         return err_set(e, ERR_INVAL, "position %d has no page", position);
     r->from[i] = 0;
     r->to[i] = position + 1;
-    r->slots[i] = kv_page(s->kv, s->pages[position / KERN_PAGE]);
     if (item->want) {
         if (r->nwant == (size_t)r->max_want)
             return err_set(e, ERR_INVAL, "more than %d items are wanted", r->max_want);

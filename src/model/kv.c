@@ -175,6 +175,11 @@ int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e)
     return 0;
 }
 
+unsigned char *seq_head(const struct model_seq *s, int layer, int head, int32_t page)
+{
+    return kv_page(s->kv, s->pages[page]) + kv_offset(s->kv, layer, head);
+}
+
 bool seq_ready(const struct model_seq *s, int32_t positions)
 {
     return positions <= s->cap && pages_for(positions) <= s->npages && !last_is_shared(s);

@@ -17,11 +17,21 @@ struct model;
 
 #define MODEL_MAX_POSITIONS (1 << 24) /* of one sequence; a file that declares more is refused */
 
+/* What a layer keeps of the past. */
+enum model_layer_kind {
+    MODEL_LAYER_FULL,      /* keys and values of every position */
+    MODEL_LAYER_WINDOW,    /* of the last `window` positions, the present one included */
+    MODEL_LAYER_CHUNK,     /* of the present chunk of `window` positions */
+    MODEL_LAYER_RECURRENT, /* a state of fixed size that cannot be cut back */
+};
+
 struct model_traits {
     const char *family; /* "llama" */
     int32_t layers, width, ff, heads, kv_heads, head_dim, rope_dims, vocab, ctx_train;
     float rope_base, norm_eps;
     bool rope_neox, tied;
+    int32_t window;             /* of the layers that have one; 0: none has */
+    const unsigned char *kinds; /* enum model_layer_kind of each layer; NULL: all are full */
 };
 
 /* Maps and checks the file: every tensor the family needs is there with the right shape and a type

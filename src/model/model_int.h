@@ -78,6 +78,10 @@ static inline size_t kv_offset(const struct model_kv *kv, int layer, int head)
     return ((size_t)layer * (size_t)kv->m->t.kv_heads + (size_t)head) * 2 * kv->head_bytes;
 }
 
+/* K of one KV head of a layer in the sequence's page number `page`, [KERN_PAGE][head_dim]; V
+ * follows after head_bytes. NULL: the page is not held (any more). */
+unsigned char *seq_head(const struct model_seq *s, int layer, int head, int32_t page);
+
 /* Whether position s->len .. positions - 1 can be written: held, and not shared. */
 bool seq_ready(const struct model_seq *s, int32_t positions);
 
@@ -129,9 +133,8 @@ struct model_run {
     /* The batch. */
     const struct model_item *items;
     size_t n, nwant;
-    int32_t *from, *to;    /* positions each item sees */
-    int32_t *want;         /* indices of the wanted items */
-    unsigned char **slots; /* the page each item writes to */
+    int32_t *from, *to; /* positions each item sees */
+    int32_t *want;      /* indices of the wanted items */
     struct stretch *stretches;
     size_t nstretches;
     const atomic_bool *cancel;

@@ -108,7 +108,6 @@ static size_t lay_out_shared(struct model_run *r, unsigned char *base)
     r->from = take(&c, batch, sizeof *r->from);
     r->to = take(&c, batch, sizeof *r->to);
     r->want = take(&c, batch, sizeof *r->want);
-    r->slots = take(&c, batch, sizeof *r->slots);
     r->stretches = take(&c, batch, sizeof *r->stretches);
     return c.at;
 }

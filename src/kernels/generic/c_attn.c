@@ -20,9 +20,14 @@ size_t c_attn_scratch(const struct kern_attn *a)
 static const float *page_row(const struct walk *w, const void *page, size_t j)
 {
     size_t hd = w->a->head_dim;
-    if (w->a->type == KERN_F32)
-        return (const float *)page + j * hd;
-    c_from_f16((const uint16_t *)page + j * hd, hd, w->row);
+    size_t bytes = hd * 4;
+    switch (w->a->type) {
+    case KERN_F16: bytes = hd * 2; break;
+    case KERN_Q8_0: bytes = hd / BLOCK * Q8_0_BYTES; break;
+    case KERN_Q4_0: bytes = hd / BLOCK * Q4_0_BYTES; break;
+    default: break;
+    }
+    c_unpack(w->a->type, (const uint8_t *)page + j * bytes, hd, w->row);
     return w->row;
 }
 
@@ -33,6 +38,8 @@ static void walk_page(struct walk *w, size_t page, size_t lo, size_t hi)
     float max = w->max;
     for (size_t j = lo; j < hi; j++) {
         p[j] = c_dot(w->q, page_row(w, a->k_pages[page], j), a->head_dim) * a->scale;
+        if (a->softcap > 0)
+            p[j] = a->softcap * kern_tanh(p[j] / a->softcap);
         max = p[j] > max ? p[j] : max;
     }
     float lanes[16] = {0};
@@ -55,6 +62,10 @@ static void walk_page(struct walk *w, size_t page, size_t lo, size_t hi)
 static void attend(const struct kern_attn *a, size_t t, size_t h)
 {
     struct walk w = {.a = a, .max = -INFINITY, .row = a->scratch};
+    if (a->sinks) {
+        w.max = a->sinks[h];
+        w.sum = 1;
+    }
     w.q = a->q + t * a->q_stride + h * a->head_dim;
     w.acc = a->out + t * a->out_stride + h * a->head_dim;
     memset(w.acc, 0, a->head_dim * sizeof(float));

@@ -11,6 +11,17 @@ static void unpack_q8_0(const uint8_t *row, size_t k, float *out)
     }
 }
 
+static void unpack_q4_0(const uint8_t *row, size_t k, float *out)
+{
+    for (size_t b = 0; b < k / BLOCK; b++, row += Q4_0_BYTES) {
+        float d = f16_float(load_u16(row));
+        for (size_t i = 0; i < BLOCK / 2; i++) {
+            out[b * BLOCK + i] = d * (float)((row[2 + i] & 15) - 8);
+            out[b * BLOCK + 16 + i] = d * (float)((row[2 + i] >> 4) - 8);
+        }
+    }
+}
+
 static void unpack_q4_1(const uint8_t *row, size_t k, float *out)
 {
     for (size_t b = 0; b < k / BLOCK; b++, row += Q4_1_BYTES) {
@@ -36,8 +47,9 @@ void c_unpack(enum kern_type type, const void *row, size_t k, float *out)
     case KERN_F32: memcpy(out, row, k * sizeof *out); break;
     case KERN_F16: from_f16_bytes(row, k, out); break;
     case KERN_Q8_0: unpack_q8_0(row, k, out); break;
+    case KERN_Q4_0: unpack_q4_0(row, k, out); break;
     case KERN_Q4_1: unpack_q4_1(row, k, out); break;
-    case KERN_TYPES: break;
+    default: break;
     }
 }
 
@@ -63,13 +75,13 @@ void c_rms_norm(const float *x, const float *w, float eps, size_t n, float *out)
 {
     float s = 1.0f / sqrtf(c_dot(x, x, n) / (float)n + eps);
     for (size_t i = 0; i < n; i++)
-        out[i] = x[i] * s * w[i];
+        out[i] = w ? x[i] * s * w[i] : x[i] * s;
 }
 
 void c_silu_mul(const float *gate, const float *up, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = kern_silu(gate[i]) * up[i];
+        out[i] = up ? kern_silu(gate[i]) * up[i] : kern_silu(gate[i]);
 }
 
 void c_rope(float *x, const float *cs, size_t dims, bool neox)

@@ -9,6 +9,7 @@ void kern_avx2_fill(struct kern *t)
     t->mul_scratch = avx2_mul_scratch;
     t->mul = avx2_mul;
     t->unpack = avx2_unpack;
+    t->store = avx2_store;
     t->to_f16 = avx2_to_f16;
     t->from_f16 = avx2_from_f16;
     t->add = avx2_add;

@@ -191,6 +191,6 @@ static void scale(float *x, size_t n, float s)
 
 void avx2_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, softmax, gather, scale, avx2_from_f16};
+    static const struct attn_ops ops = {scores, softmax, gather, scale, avx2_unpack};
     attn_pages(a, &ops);
 }

@@ -9,6 +9,7 @@
 
 void avx2_unpack(enum kern_type type, const void *row, size_t k, float *out);
 void avx2_to_f16(const float *x, size_t n, uint16_t *out);
+void avx2_store(enum kern_type type, const float *x, size_t n, void *out);
 void avx2_from_f16(const uint16_t *x, size_t n, float *out);
 void avx2_add(const float *a, const float *b, size_t n, float *out);
 void avx2_rms_norm(const float *x, const float *w, float eps, size_t n, float *out);

@@ -1,5 +1,6 @@
 /* avx2_row.c: AVX2 versions of what works on one row. Each keeps the order of its C version. */
 #include "avx2_int.h"
+#include "c_int.h"
 
 static __m256 bytes_float(__m128i b)
 {
@@ -50,8 +51,16 @@ void avx2_unpack(enum kern_type type, const void *row, size_t k, float *out)
     case KERN_F16: unpack_f16(row, k, out); break;
     case KERN_Q8_0: unpack_q8_0(row, k, out); break;
     case KERN_Q4_1: unpack_q4_1(row, k, out); break;
-    case KERN_TYPES: break;
+    default: c_unpack(type, row, k, out); break;
     }
+}
+
+void avx2_store(enum kern_type type, const float *x, size_t n, void *out)
+{
+    if (type == KERN_F16)
+        avx2_to_f16(x, n, out);
+    else
+        c_store(type, x, n, out);
 }
 
 void avx2_from_f16(const uint16_t *x, size_t n, float *out)
@@ -106,10 +115,10 @@ void avx2_rms_norm(const float *x, const float *w, float eps, size_t n, float *o
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x + i), scale);
-        _mm256_storeu_ps(out + i, _mm256_mul_ps(a, _mm256_loadu_ps(w + i)));
+        _mm256_storeu_ps(out + i, w ? _mm256_mul_ps(a, _mm256_loadu_ps(w + i)) : a);
     }
     for (; i < n; i++)
-        out[i] = x[i] * s * w[i];
+        out[i] = w ? x[i] * s * w[i] : x[i] * s;
 }
 
 static __m256 silu8(__m256 g)
@@ -123,12 +132,12 @@ void avx2_silu_mul(const float *gate, const float *up, size_t n, float *out)
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 s = silu8(_mm256_loadu_ps(gate + i));
-        _mm256_storeu_ps(out + i, _mm256_mul_ps(s, _mm256_loadu_ps(up + i)));
+        _mm256_storeu_ps(out + i, up ? _mm256_mul_ps(s, _mm256_loadu_ps(up + i)) : s);
     }
     if (i < n) {
         __m256i m = mask8(n - i);
         __m256 s = silu8(_mm256_maskload_ps(gate + i, m));
-        _mm256_maskstore_ps(out + i, m, _mm256_mul_ps(s, _mm256_maskload_ps(up + i, m)));
+        _mm256_maskstore_ps(out + i, m, up ? _mm256_mul_ps(s, _mm256_maskload_ps(up + i, m)) : s);
     }
 }
 

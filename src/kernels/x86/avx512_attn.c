@@ -1,6 +1,7 @@
 /* avx512_attn.c: the three steps of attention over one page in vectors of 16; attn_pages.c walks.
  */
 #include "avx512_int.h"
+#include "c_int.h"
 #include "attn_int.h"
 
 INLINE __m512 load16(enum kern_type type, const void *p, size_t i, __mmask16 mask)
@@ -269,8 +270,16 @@ static void from_f16(const uint16_t *x, size_t n, float *out)
         out[i] = f16_float(x[i]);
 }
 
+static void unpack(enum kern_type type, const void *row, size_t k, float *out)
+{
+    if (type == KERN_F16)
+        from_f16(row, k, out);
+    else
+        c_unpack(type, row, k, out);
+}
+
 void avx512_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, softmax, gather, scale, from_f16};
+    static const struct attn_ops ops = {scores, softmax, gather, scale, unpack};
     attn_pages(a, &ops);
 }
