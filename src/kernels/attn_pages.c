@@ -2,6 +2,7 @@
  * outer loop, so that it is converted from F16 once however many queries see it; each query's order
  * of operations is the one that kern.h states, whoever stands beside it in a block. */
 #include "attn_int.h"
+#include "block_int.h"
 
 /* With fewer queries than this the page is converted as it is read, in registers. */
 #define CONVERT_FROM 9
@@ -98,22 +99,12 @@ struct view {
  * lies in memory, and a page is too short for the hardware's prefetcher. */
 #define SLICE 16
 
-static size_t row_bytes(const struct kern_attn *a)
-{
-    switch (a->type) {
-    case KERN_F32: return a->head_dim * 4;
-    case KERN_Q8_0: return a->head_dim / BLOCK * Q8_0_BYTES;
-    case KERN_Q4_0: return a->head_dim / BLOCK * Q4_0_BYTES;
-    default: return a->head_dim * 2;
-    }
-}
-
 static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j, size_t hi)
 {
     if (!wanted)
         return hi;
     size_t end = round_up(j + 1, SLICE) < hi ? round_up(j + 1, SLICE) : hi;
-    size_t row = row_bytes(a);
+    size_t row = type_row_bytes(a->type, a->head_dim);
     for (size_t at = j * row; at < end * row; at += 64)
         __builtin_prefetch((const char *)wanted + at, 0, 2);
     return end;
@@ -184,7 +175,8 @@ static const void *convert(const struct kern_attn *a, const struct attn_ops *ops
                            size_t lo, size_t hi, float *out)
 {
     size_t from = lo * a->head_dim, n = (hi - lo) * a->head_dim;
-    ops->unpack(a->type, (const uint8_t *)page + lo * row_bytes(a), n, out + from);
+    ops->unpack(a->type, (const uint8_t *)page + lo * type_row_bytes(a->type, a->head_dim), n,
+                out + from);
     return out;
 }
 

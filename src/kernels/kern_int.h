@@ -1,6 +1,6 @@
-/* kern_int.h: what the variants of the kernels share: block layouts, the half-precision
- * conversions, the exponential and the order of float sums, as plain C that every variant must
- * equal bit for bit. Never leaves kernels/. */
+/* kern_int.h: what the variants of the kernels share: the half-precision conversions, the
+ * exponential and the order of float sums, as plain C that every variant must equal bit for bit.
+ * Never leaves kernels/. */
 #ifndef WEIR_KERN_INT_H
 #define WEIR_KERN_INT_H
 
@@ -9,15 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- blocks of weights, as they lie in a file ----
- * Q8_0, 34 bytes: f16 d, int8 q[32]; value = d * q
- * Q4_1, 20 bytes: f16 d, f16 m, 16 bytes of nibbles; byte i holds element i low, i + 16 high;
- * value = d * q + m
- * Q4_0, 18 bytes: f16 d, 16 bytes of nibbles; value = d * (q - 8) */
-#define BLOCK 32
-#define Q4_0_BYTES 18
-#define Q8_0_BYTES 34
-#define Q4_1_BYTES 20
+#define BLOCK 32 /* elements of a small block; block_int.h has the formats */
 
 /* A block of activations whose largest magnitude is below this counts as zeros: 127 / amax must
  * not overflow. */

@@ -90,7 +90,7 @@ static void bench_mul(const struct kern *kern, struct pool *pool, enum kern_type
     size_t row = type_row_bytes(type, k);
     size_t rows = n <= 8 ? COLD_BYTES / row / 16 * 16 : HOT_ROWS;
     void *data = aligned(rows * row);
-    fill_weights(data, type, 16, k, row);
+    fill_plain_weights(data, type, 16, k, row);
     for (size_t r = 16; r < rows; r += 16)
         memcpy((char *)data + r * row, data, 16 * row);
     struct kern_mat w = {.type = type, .data = data, .rows = rows, .k = k, .stride = row};

@@ -54,6 +54,7 @@ static void check_set(const struct kern *c, const struct kern *k, const struct o
         rnd_seed(o->seed + round);
         check_mul(c, k);
         check_rows(c, k);
+        check_ops(c, k);
         check_attn(c, k);
         if (check_failures > before + 20) {
             printf("%s: stopped in round %zu, seed %llu\n", k->name, round,

@@ -4,6 +4,7 @@
 
 void kern_avx2_fill(struct kern *t)
 {
+    t->act_as = avx2_act_as;
     t->act_bytes = avx2_act_bytes;
     t->act_pack = avx2_act_pack;
     t->mul_scratch = avx2_mul_scratch;

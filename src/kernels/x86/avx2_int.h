@@ -4,6 +4,7 @@
 #define WEIR_AVX2_INT_H
 
 #include "kern_int.h"
+#include "block_int.h"
 
 #include <immintrin.h>
 
@@ -18,6 +19,7 @@ void avx2_rope(float *x, const float *cs, size_t dims, bool neox);
 
 void avx2_attn(const struct kern_attn *a);
 
+enum kern_type avx2_act_as(enum kern_type type, size_t n);
 size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k);
 void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k,
                    size_t c0, size_t c1, void *out);

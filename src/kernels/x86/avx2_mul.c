@@ -11,6 +11,7 @@
  * d float[4], s float[4].
  * Tile: a block is w [8][16 rows] uint8[4], or [16][16] int16[2]; then d float[16], m float[16]. */
 #include "avx2_int.h"
+#include "c_int.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define FEW 2 /* columns up to which unpacking a tile does not pay */
@@ -27,6 +28,18 @@ static bool is_quant(enum kern_type type)
     return type == KERN_Q8_0 || type == KERN_Q4_1;
 }
 
+/* The other formats are left to C. */
+static bool own_code(enum kern_type type)
+{
+    return is_quant(type) || type == KERN_F32 || type == KERN_F16;
+}
+
+enum kern_type avx2_act_as(enum kern_type type, size_t n)
+{
+    (void)n;
+    return type;
+}
+
 static size_t column_bytes(size_t k)
 {
     return round_up(k + k / BLOCK * 2 * sizeof(float), 64);
@@ -39,6 +52,8 @@ static size_t group_bytes(enum kern_type type, size_t k)
 
 size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k)
 {
+    if (!own_code(type))
+        return c_act_bytes(type, n, k);
     if (!is_quant(type))
         return n * round_up(k, 16) * sizeof(float);
     return n <= FEW ? n * column_bytes(k) : (n + COLS - 1) / COLS * group_bytes(type, k);
@@ -46,6 +61,8 @@ size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k)
 
 size_t avx2_mul_scratch(enum kern_type type, size_t n, size_t k)
 {
+    if (!own_code(type))
+        return c_mul_scratch(type, n, k);
     if (!is_quant(type) || n <= FEW)
         return 64;
     return k / BLOCK * (type == KERN_Q4_1 ? TILE_Q4_1 : TILE_Q8_0);
@@ -180,6 +197,10 @@ static void pack_floats(const float *x, size_t k, float *out)
 void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k,
                    size_t c0, size_t c1, void *out)
 {
+    if (!own_code(type)) {
+        c_act_pack(type, x, x_stride, n, k, c0, c1, out);
+        return;
+    }
     if (!is_quant(type)) {
         for (size_t c = c0; c < c1; c++)
             pack_floats(x + c * x_stride, k, (float *)out + c * round_up(k, 16));
@@ -539,6 +560,10 @@ INLINE void mul_many(enum kern_type type, const struct kern_mul *m)
 
 void avx2_mul(const struct kern_mul *m)
 {
+    if (!own_code(m->w->type)) {
+        c_mul(m);
+        return;
+    }
     if (!is_quant(m->w->type))
         avx2_mul_float(m);
     else if (m->w->type == KERN_Q4_1 && m->n <= FEW)

@@ -1,10 +1,13 @@
 /* avx512.c: puts the AVX-512 versions into the table, and measures what vpdpbusd can do. */
 #include "avx512_int.h"
+#include "c_int.h"
 #include "attn_int.h"
 
 void avx512_mul(const struct kern_mul *m)
 {
-    if (!is_quant(m->w->type))
+    if (!own_code(m->w->type))
+        c_mul(m);
+    else if (!is_quant(m->w->type))
         avx512_mul_float(m);
     else if (m->n <= FEW)
         avx512_mul_few(m);

@@ -4,6 +4,7 @@
 #define WEIR_AVX512_INT_H
 
 #include "kern_int.h"
+#include "block_int.h"
 
 #include <immintrin.h>
 
@@ -31,6 +32,12 @@ void avx512_mul_many(const struct kern_mul *m);
 static inline bool is_quant(enum kern_type type)
 {
     return type == KERN_Q8_0 || type == KERN_Q4_1;
+}
+
+/* The other formats are left to C. */
+static inline bool own_code(enum kern_type type)
+{
+    return is_quant(type) || type == KERN_F32 || type == KERN_F16;
 }
 
 static inline size_t column_bytes(size_t k)

@@ -5,12 +5,15 @@
  * Tile: strips of 16 rows; a block of a strip is w [8][16 rows] uint8[4], d float[16], m float[16].
  * Q8_0 stands as w + 128. */
 #include "avx512_int.h"
+#include "c_int.h"
 
 #define STRIPS 3
 #define TILE_BLOCK (8 * ROWS * 4 + 2 * ROWS * 4)
 
 size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
 {
+    if (!own_code(type))
+        return c_mul_scratch(type, n, k);
     return is_quant(type) && n > FEW ? STRIPS * (k / BLOCK) * TILE_BLOCK : 64;
 }
 

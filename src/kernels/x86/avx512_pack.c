@@ -2,6 +2,7 @@
  * avx512_int.h). Four blocks at a time: the maxima, scales and sums of four blocks share a vector.
  */
 #include "avx512_int.h"
+#include "c_int.h"
 
 /* Four blocks: q[j] holds dword j of each; d and sum one of each. */
 struct four {
@@ -12,6 +13,8 @@ struct four {
 
 size_t avx512_act_bytes(enum kern_type type, size_t n, size_t k)
 {
+    if (!own_code(type))
+        return c_act_bytes(type, n, k);
     if (!is_quant(type))
         return n * round_up(k, 16) * sizeof(float);
     return n <= FEW ? n * column_bytes(k) : (n + COLS - 1) / COLS * group_bytes(k);
@@ -148,7 +151,9 @@ static void pack_floats(const float *x, size_t k, float *out)
 void avx512_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k,
                      size_t c0, size_t c1, void *out)
 {
-    if (type == KERN_Q8_0)
+    if (!own_code(type))
+        c_act_pack(type, x, x_stride, n, k, c0, c1, out);
+    else if (type == KERN_Q8_0)
         pack_quant(KERN_Q8_0, x, x_stride, n, k, c0, c1, out);
     else if (type == KERN_Q4_1)
         pack_quant(KERN_Q4_1, x, x_stride, n, k, c0, c1, out);
