@@ -101,7 +101,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (!rc)
         rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel, &en->fwd, e);
     if (!rc)
-        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, e);
+        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;
 }
 
@@ -180,6 +180,8 @@ void engine_run_unref(struct engine_run *r)
         return;
     free(r->tokens);
     free(r->end_ids);
+    free(r->bias);
+    free(r->dry_breaks);
     free(r);
 }
 
@@ -195,7 +197,27 @@ static int check_job(const struct engine *en, const struct engine_job *job, stru
         if (job->tokens[i] < 0 || job->tokens[i] >= vocab)
             return err_set_at(e, ERR_INVAL, i, "token %d at %zu is outside the vocabulary of %d",
                               job->tokens[i], i, vocab);
-    return sampler_check(&job->sampling, e);
+    return sampler_check(&job->sampling, vocab, e);
+}
+
+static void *copy_of(const void *p, size_t n)
+{
+    void *out = calloc(1, n + 1);
+    if (out && n > 0)
+        memcpy(out, p, n);
+    return out;
+}
+
+/* The lists of a job's sampling become the run's own. */
+static bool copy_sampling(struct engine_run *r, int32_t vocab)
+{
+    struct engine_sampling *s = &r->job.sampling;
+    size_t words = s->dry_breaks ? ((size_t)vocab + 63) / 64 : 0;
+    r->bias = copy_of(s->bias, s->nbias * sizeof *s->bias);
+    r->dry_breaks = words ? copy_of(s->dry_breaks, words * sizeof *s->dry_breaks) : NULL;
+    s->bias = r->bias;
+    s->dry_breaks = r->dry_breaks;
+    return r->bias && (!words || r->dry_breaks);
 }
 
 /* Room for the whole answer, so that decoding allocates nothing. */
@@ -212,10 +234,9 @@ static struct engine_run *make_run(struct engine *en, const struct engine_job *j
     r->job = *job;
     r->tokens = malloc((job->ntokens + room) * sizeof *r->tokens);
     r->end_ids = calloc(job->nend_ids + 1, sizeof *r->end_ids);
-    if (!r->tokens || !r->end_ids) {
-        free(r->tokens);
-        free(r->end_ids);
-        free(r);
+    if (!r->tokens || !r->end_ids || !copy_sampling(r, model_traits(en->m)->vocab)) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
         return NULL;
     }
     memcpy(r->tokens, job->tokens, job->ntokens * sizeof *r->tokens);

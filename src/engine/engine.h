@@ -29,12 +29,44 @@ void engine_free(struct engine *en); /* cancels what runs, joins; NULL is fine *
 const struct model *engine_model(const struct engine *en);
 int32_t engine_ctx(const struct engine *en);
 
+struct engine_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY: never */
+};
+
+/* The steps of sampling, to be put into an order. Bias and penalties always come first. */
+enum engine_sampler {
+    ENGINE_SAMPLER_END,
+    ENGINE_SAMPLER_PENALTIES,
+    ENGINE_SAMPLER_DRY,
+    ENGINE_SAMPLER_TOP_N_SIGMA,
+    ENGINE_SAMPLER_TOP_K,
+    ENGINE_SAMPLER_TYPICAL,
+    ENGINE_SAMPLER_TOP_P,
+    ENGINE_SAMPLER_MIN_P,
+    ENGINE_SAMPLER_XTC,
+    ENGINE_SAMPLER_TEMPERATURE,
+};
+#define ENGINE_SAMPLERS 16 /* steps of an order at most */
+
 struct engine_sampling {
     float temperature;                                         /* 0: greedy */
     float top_p;                                               /* 1: off */
     float min_p;                                               /* 0: off */
     int32_t top_k;                                             /* 0: off */
     float repeat_penalty, frequency_penalty, presence_penalty; /* 1, 0, 0: off */
+    int32_t repeat_last_n;                /* tokens the repeat penalty looks back; 0: 64; -1: all */
+    float typical_p;                      /* 1 or 0: off */
+    float top_n_sigma;                    /* 0 or below: off */
+    float xtc_probability, xtc_threshold; /* probability 0: off */
+    float dry_multiplier;                 /* 0: off */
+    float dry_base;
+    int32_t dry_allowed_length, dry_last_n; /* last_n 0 or -1: all of the past */
+    const uint64_t *dry_breaks;             /* a bit for each id of the vocabulary: no
+                                               repetition goes on over it; copied; NULL: none */
+    const struct engine_bias *bias;         /* copied */
+    size_t nbias;
+    unsigned char order[ENGINE_SAMPLERS]; /* enum engine_sampler; all 0: llama.cpp's default */
     uint64_t seed;
     int top_logprobs; /* -1: none; 0: the chosen token's; n: and the n likeliest, at most 128 */
 };

@@ -27,6 +27,9 @@ struct sampler {
     struct candidate *cand, *aside; /* vocab of them */
     float *weights;                 /* vocab and a block's padding */
     int32_t *counts;                /* vocab, all zero between calls */
+    int32_t *places;                /* vocab */
+    int32_t *matches;               /* past_max */
+    size_t past_max;                /* tokens of prompt and answer */
     struct engine_logprob top[ENGINE_TOP_MAX];
 };
 
@@ -36,9 +39,9 @@ struct sampler_past {
     size_t n, nprompt;
 };
 
-int sampler_init(struct sampler *s, int32_t vocab, struct err *e);
+int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e);
 void sampler_done(struct sampler *s);
-int sampler_check(const struct engine_sampling *p, struct err *e);
+int sampler_check(const struct engine_sampling *p, int32_t vocab, struct err *e);
 /* The next token; -1 when no logit is a number. */
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
                      const struct sampler_past *past);
@@ -75,6 +78,8 @@ struct engine_run {
     struct engine_job job;          /* tokens and end_ids point to the copies below */
     int32_t *tokens;                /* prompt and generated */
     int32_t *end_ids;
+    struct engine_bias *bias;
+    uint64_t *dry_breaks;
     size_t n;
     enum run_state state;
     bool paused, started;
