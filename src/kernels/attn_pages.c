@@ -200,6 +200,8 @@ static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, str
                       size_t page, size_t end_page)
 {
     size_t lo, hi, n = list_seen(a, r, page, &lo, &hi);
+    if (n == 0) /* between windows: there may be no page */
+        return;
     struct view v = {.type = a->type, .k = a->k_pages[page], .v = a->v_pages[page]};
     if (n <= ATTN_BLOCK) {
         v.with_k = v.v;
