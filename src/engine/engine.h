@@ -159,5 +159,9 @@ struct engine_speed {
  * cache. Weights and cache are warm when the clock starts. */
 int engine_bench(const struct model *m, int threads, int32_t depth, int32_t nprefill,
                  int32_t ndecode, struct engine_speed *out, struct err *e);
+/* Decoding n tokens (at most 63) of each of `sessions` (at most 64) at once, from empty caches:
+ * tokens a second of all together. */
+int engine_bench_sessions(const struct model *m, int threads, int sessions, int32_t n, double *tps,
+                          struct err *e);
 
 #endif
