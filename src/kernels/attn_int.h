@@ -33,6 +33,7 @@ struct attn_ops {
     /* x *= s */
     void (*scale)(float *x, size_t n, float s);
     /* Rows of a page of F16, Q8_0 or Q4_0 as floats. */
+    size_t packed_from; /* queries from which a packed page is made floats first */
     void (*unpack)(enum kern_type type, const void *row, size_t k, float *out);
 };
 

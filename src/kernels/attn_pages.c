@@ -4,7 +4,8 @@
 #include "attn_int.h"
 #include "block_int.h"
 
-/* With fewer queries than this the page is converted as it is read, in registers. */
+/* With fewer queries than this a page of halves is converted as it is read, in registers; of packed
+ * pages the set says. */
 #define CONVERT_FROM 9
 
 /* Blocks whose scores are held at a time. */
@@ -192,11 +193,14 @@ static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, str
     if (n == 0) /* between windows: there may be no page */
         return;
     struct view v = {.type = a->type, .k = a->k_pages[page], .v = a->v_pages[page]};
+    bool packed = a->type == KERN_Q8_0 || a->type == KERN_Q4_0, more = page + 1 < end_page;
+    bool floats = a->type != KERN_F32 && n >= (packed ? ops->packed_from : CONVERT_FROM);
     if (n <= ATTN_BLOCK) {
-        v.with_k = v.v;
-        v.with_v = page + 1 < end_page ? a->k_pages[page + 1] : NULL;
+        const void *next_k = more ? a->k_pages[page + 1] : NULL;
+        v.with_k = floats ? next_k : v.v;
+        v.with_v = !floats ? next_k : more ? a->v_pages[page + 1] : NULL;
     }
-    if (a->type != KERN_F32 && n >= CONVERT_FROM) {
+    if (floats) {
         v.k = convert(a, ops, v.k, lo, hi, r->k);
         v.v = convert(a, ops, v.v, lo, hi, r->v);
         v.type = KERN_F32;

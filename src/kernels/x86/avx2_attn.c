@@ -228,24 +228,51 @@ static void scale(float *x, size_t n, float s)
         _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(s)));
 }
 
-INLINE void unpack_type(enum kern_type type, const void *page, size_t n, float *out)
+static void unpack_f16(const uint16_t *x, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i += 8)
-        _mm256_storeu_ps(out + i, load8(type, page, i));
+        _mm256_storeu_ps(out + i, load8(KERN_F16, x, i));
+}
+
+INLINE void unpack_half(__m256 d, __m128i q, float *out)
+{
+    _mm256_storeu_ps(out, _mm256_mul_ps(d, int8_floats(q)));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(d, int8_floats(_mm_srli_si128(q, 8))));
+}
+
+static void unpack_q8_0(const uint8_t *p, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += BLOCK, p += Q8_0_BYTES) {
+        __m256 d = block_scale(p);
+        unpack_half(d, _mm_loadu_si128((const __m128i *)(p + 2)), out + i);
+        unpack_half(d, _mm_loadu_si128((const __m128i *)(p + 18)), out + i + 16);
+    }
+}
+
+static void unpack_q4_0(const uint8_t *p, size_t n, float *out)
+{
+    const __m128i low = _mm_set1_epi8(15), offset = _mm_set1_epi8(8);
+    for (size_t i = 0; i < n; i += BLOCK, p += Q4_0_BYTES) {
+        __m256 d = block_scale(p);
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + 2));
+        __m128i high = _mm_and_si128(_mm_srli_epi16(v, 4), low);
+        unpack_half(d, _mm_sub_epi8(_mm_and_si128(v, low), offset), out + i);
+        unpack_half(d, _mm_sub_epi8(high, offset), out + i + 16);
+    }
 }
 
 /* A page's rows as floats; n is a multiple of 8, of 32 where there are blocks. */
 static void unpack(enum kern_type type, const void *page, size_t n, float *out)
 {
     switch (type) {
-    case KERN_Q8_0: unpack_type(KERN_Q8_0, page, n, out); break;
-    case KERN_Q4_0: unpack_type(KERN_Q4_0, page, n, out); break;
-    default: unpack_type(KERN_F16, page, n, out);
+    case KERN_Q8_0: unpack_q8_0(page, n, out); break;
+    case KERN_Q4_0: unpack_q4_0(page, n, out); break;
+    default: unpack_f16(page, n, out);
     }
 }
 
 void avx2_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, unpack};
+    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, 3, unpack};
     attn_pages(a, &ops);
 }

@@ -324,6 +324,6 @@ static void unpack(enum kern_type type, const void *page, size_t n, float *out)
 
 void avx512_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, unpack};
+    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, 9, unpack};
     attn_pages(a, &ops);
 }
