@@ -82,6 +82,7 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
         for (int c = 0; c < NC; c++) {
             __m256i t = _mm256_madd_epi16(products(type, v, load256(x[c] + 32 * g)), by);
             out[c].s = g ? _mm256_add_epi32(out[c].s, t) : t;
+            PIN(out[c].s);
         }
     }
     for (int c = 0; c < NC; c++) {
@@ -135,6 +136,7 @@ INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, s
     const uint8_t *p[8];
     struct column col[FEW];
     __m256 acc[FEW];
+    const uint8_t *ahead = ahead_of(m, r);
     row_pointers(m, r, p, 8);
     for (int c = 0; c < NC; c++) {
         col[c] = column_at(m, (size_t)c);
@@ -144,13 +146,14 @@ INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, s
         struct partial part[FEW][8];
         const uint8_t *x[FEW], *sums[FEW];
         __m256 dw, mw = _mm256_setzero_ps();
-        prefetch_ahead(m, r, b, 8 * bytes);
         for (int c = 0; c < NC; c++) {
             x[c] = col[c].q + b * SUPER;
             sums[c] = col[c].sums + b * FEW256_SUMS;
         }
-        for (int i = 0; i < 8; i++) {
+        ROLLED for (int i = 0; i < 8; i++)
+        {
             struct partial row[FEW];
+            prefetch(ahead + (b * 8 + (size_t)i) * bytes, bytes);
             row_block(type, NC, p[i] + b * bytes, x, sums, row);
             for (int c = 0; c < NC; c++)
                 part[c][i] = row[c];

@@ -65,8 +65,7 @@ INLINE __m256i reduce(enum kern_type type, const __m256i t[4])
 
 struct column {
     const uint8_t *q;
-    const float *d, *s;
-    const int32_t *sum;
+    const float *d, *s, *sum;
 };
 
 INLINE struct column column_at(const struct kern_mul *m, size_t c)
@@ -74,26 +73,18 @@ INLINE struct column column_at(const struct kern_mul *m, size_t c)
     size_t k = m->w->k;
     const uint8_t *x = (const uint8_t *)m->act + c * few_column_bytes(ACT_32, k);
     const float *d = (const float *)(const void *)(x + k);
-    return (struct column){x, d, d + k / BLOCK, (const int32_t *)(const void *)(d + k / BLOCK * 2)};
+    return (struct column){x, d, d + k / BLOCK, d + k / BLOCK * 2};
 }
 
-/* Block b of eight rows with a column. */
+/* Block b of eight rows with a column. The offset is taken off in floats: below 2^24 it is exact. */
 INLINE __m256 block8(enum kern_type type, const struct column *x, size_t b, __m256i dots, __m256 dw,
                      __m256 mw, __m256 acc)
 {
     const int off = offset_of(type);
-    if (off) {
-        __m256i sum = _mm256_set1_epi32(x->sum[b]);
-        if (off == 8)
-            sum = _mm256_slli_epi32(sum, 3);
-        else if (off == 16)
-            sum = _mm256_slli_epi32(sum, 4);
-        else
-            sum = _mm256_add_epi32(_mm256_slli_epi32(sum, 3), _mm256_slli_epi32(sum, 2));
-        dots = _mm256_sub_epi32(dots, sum);
-    }
-    __m256 d = _mm256_mul_ps(dw, _mm256_broadcast_ss(x->d + b));
-    acc = _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(dots), acc);
+    __m256 dot = _mm256_cvtepi32_ps(dots);
+    if (off)
+        dot = _mm256_fnmadd_ps(_mm256_set1_ps((float)off), _mm256_broadcast_ss(x->sum + b), dot);
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(dw, _mm256_broadcast_ss(x->d + b)), dot, acc);
     return has_min(type) ? _mm256_fmadd_ps(mw, _mm256_broadcast_ss(x->s + b), acc) : acc;
 }
 
@@ -103,6 +94,7 @@ INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, s
     const uint8_t *p[8];
     struct column x[FEW];
     __m256 acc[FEW];
+    const uint8_t *ahead = ahead_of(m, r);
     row_pointers(m, r, p, 8);
     for (int c = 0; c < NC; c++) {
         x[c] = column_at(m, (size_t)c);
@@ -111,7 +103,7 @@ INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, s
     for (size_t b = 0; b < m->w->k / BLOCK; b++) {
         __m256i t[FEW][4], q[FEW][2];
         __m256 dw, mw = _mm256_setzero_ps();
-        prefetch_ahead(m, r, b, 8 * bytes);
+        prefetch(ahead + b * 8 * bytes, 8 * bytes);
         for (int c = 0; c < NC; c++) {
             q[c][0] = both_halves(x[c].q + b * BLOCK);
             q[c][1] = both_halves(x[c].q + b * BLOCK + 16);

@@ -62,16 +62,6 @@ INLINE void steps32(const int steps, const uint8_t *w, const uint8_t *x, __m256i
 }
 
 /* ---- blocks of 32 ---- */
-INLINE __m256i times(__m256i v, int by)
-{
-    switch (by) {
-    case 4: return _mm256_slli_epi32(v, 2);
-    case 8: return _mm256_slli_epi32(v, 3);
-    case 16: return _mm256_slli_epi32(v, 4);
-    default: return _mm256_add_epi32(_mm256_slli_epi32(v, 3), _mm256_slli_epi32(v, 2));
-    }
-}
-
 /* The integer sums of a block of unsigned weights; an int16 holds eight steps of 2 * 15 * 127, or
  * four of 2 * 31 * 127. */
 INLINE void sums32(enum kern_type type, const uint8_t *w, const uint8_t *x, __m256i sum[2 * COLS])
@@ -95,6 +85,7 @@ INLINE void sums32(enum kern_type type, const uint8_t *w, const uint8_t *x, __m2
 INLINE void block32(enum kern_type type, const uint8_t *w, const uint8_t *x, float *acc)
 {
     const float *dw = (const float *)(const void *)(w + TILE32_D);
+    const int off = offset_of(type);
     __m256i sum[2 * COLS];
     if (is_signed(type))
         steps32(8, w, x, _mm256_set1_epi16(1), _mm256_set1_epi16(1), sum);
@@ -103,16 +94,14 @@ INLINE void block32(enum kern_type type, const uint8_t *w, const uint8_t *x, flo
     x += 32 * COLS;
     for (int c = 0; c < COLS; c++) {
         __m256 dx = broadcast(x + 4 * c), sx = broadcast(x + 4 * COLS + 4 * c);
-        __m256i off = _mm256_setzero_si256();
-        if (offset_of(type))
-            off = times(four_bytes(x + 8 * COLS + 4 * c), offset_of(type));
+        __m256 sum_x = broadcast(x + 8 * COLS + 4 * c);
         for (int h = 0; h < 2; h++) {
             float *to = acc + c * ROWS + 8 * h;
-            __m256i s = sum[2 * c + h];
-            if (offset_of(type))
-                s = _mm256_sub_epi32(s, off);
+            __m256 dot = _mm256_cvtepi32_ps(sum[2 * c + h]);
+            if (off) /* exact: all stays below 2^24 */
+                dot = _mm256_fnmadd_ps(_mm256_set1_ps((float)off), sum_x, dot);
             __m256 d = _mm256_mul_ps(_mm256_loadu_ps(dw + 8 * h), dx);
-            __m256 a = _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(s), _mm256_loadu_ps(to));
+            __m256 a = _mm256_fmadd_ps(d, dot, _mm256_loadu_ps(to));
             if (has_min(type))
                 a = _mm256_fmadd_ps(_mm256_loadu_ps(dw + ROWS + 8 * h), sx, a);
             _mm256_storeu_ps(to, a);
@@ -201,14 +190,33 @@ INLINE void block256(enum kern_type type, const uint8_t *w, const uint8_t *x, fl
 }
 
 /* ---- all columns ---- */
+
+/* Lines to read ahead meanwhile, some with every block, so that they do not stand in each other's
+ * way. */
+struct ahead {
+    const uint8_t *at;
+    size_t lines, step;
+};
+
+INLINE void read_ahead(struct ahead *a)
+{
+    if (!a->lines)
+        return;
+    size_t n = a->lines < a->step ? a->lines : a->step;
+    prefetch(a->at, n * 64);
+    a->at += n * 64;
+    a->lines -= n;
+}
+
 INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x, size_t groups,
-                      size_t blocks, float *acc)
+                      size_t blocks, struct ahead ahead, float *acc)
 {
     const enum act_kind kind = type_act(type);
     const size_t w_step = kind == ACT_32 ? TILE32_BYTES : TILE256_BYTES;
     for (size_t g = 0; g < groups; g++, acc += COLS * ROWS) {
         const uint8_t *w = tile;
         for (size_t b = 0; b < blocks; b++) {
+            read_ahead(&ahead);
             if (kind == ACT_32)
                 block32(type, w, x, acc);
             else
@@ -221,9 +229,9 @@ INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x
 
 #define GROUPS_OF(type)                                                                            \
     static void groups_##type(const uint8_t *tile, const uint8_t *x, size_t groups, size_t blocks, \
-                              float *acc)                                                          \
+                              struct ahead ahead, float *acc)                                      \
     {                                                                                              \
-        groups_of(KERN_##type, tile, x, groups, blocks, acc);                                      \
+        groups_of(KERN_##type, tile, x, groups, blocks, ahead, acc);                                      \
     }
 
 GROUPS_OF(Q4_0)
@@ -240,7 +248,7 @@ GROUPS_OF(Q6_K)
 GROUPS_OF(IQ4_XS)
 
 typedef void groups_fn(const uint8_t *tile, const uint8_t *x, size_t groups, size_t blocks,
-                       float *acc);
+                       struct ahead ahead, float *acc);
 
 static groups_fn *groups_for(enum kern_type type)
 {
@@ -290,15 +298,15 @@ void avx2_many(const struct kern_mul *m)
         for (size_t k0 = 0; k0 < k; k0 += CHUNK) {
             size_t blocks = (k - k0 < CHUNK ? k - k0 : CHUNK) / block;
             size_t bytes = blocks * type_block_bytes(type);
-            if (r + AHEAD < m->r1)
-                prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride +
-                             k0 / block * type_block_bytes(type) * ROWS, bytes * ROWS);
+            struct ahead ahead = {ahead_of(m, r) + k0 / block * type_block_bytes(type) * ROWS,
+                                  r + AHEAD < m->r1 ? bytes * ROWS / 64 : 0, 0};
+            ahead.step = ahead.lines / (groups * blocks) + 1;
             if (kind == ACT_32)
                 avx2_tile32(type, p, blocks, tile);
             else
                 avx2_tile256(type, p, blocks, tile);
             multiply(tile, (const uint8_t *)m->act + group_offset(kind, k, groups, k0, 0), groups,
-                     blocks, acc);
+                     blocks, ahead, acc);
             for (size_t i = 0; i < ROWS; i++)
                 p[i] += bytes;
         }

@@ -89,13 +89,12 @@ static int32_t byte_sum(__m256i q)
 static void few_column32(const float *x, size_t k, uint8_t *out)
 {
     size_t blocks = k / BLOCK;
-    float *d = (float *)(void *)(out + k), *s = d + blocks;
-    int32_t *sum = (int32_t *)(void *)(s + blocks);
+    float *d = (float *)(void *)(out + k), *s = d + blocks, *sum = s + blocks;
     for (size_t i = 0; i < blocks; i++) {
         __m256i q;
         d[i] = quantise(x + i * BLOCK, BLOCK, &q);
-        sum[i] = byte_sum(q);
-        s[i] = d[i] * (float)sum[i];
+        sum[i] = (float)byte_sum(q);
+        s[i] = d[i] * sum[i];
         _mm256_storeu_si256((__m256i *)(void *)(out + i * BLOCK), q);
     }
 }
@@ -174,11 +173,11 @@ static void group_block32(const float *const x[COLS], uint8_t *out)
     interleave(q, v);
     for (int j = 0; j < 8; j++)
         put128(out + 16 * j, v[j]);
-    __m128i sum = sum_lanes(_mm_add_epi16(lane_sums(v), lane_sums(v + 4)));
-    __m128 scale = _mm_loadu_ps(d);
+    __m128i lanes = _mm_add_epi16(lane_sums(v), lane_sums(v + 4));
+    __m128 scale = _mm_loadu_ps(d), sum = _mm_cvtepi32_ps(sum_lanes(lanes));
     _mm_storeu_ps((float *)(void *)(out + 32 * COLS), scale);
-    _mm_storeu_ps((float *)(void *)(out + 36 * COLS), _mm_mul_ps(scale, _mm_cvtepi32_ps(sum)));
-    put128(out + 40 * COLS, sum);
+    _mm_storeu_ps((float *)(void *)(out + 36 * COLS), _mm_mul_ps(scale, sum));
+    _mm_storeu_ps((float *)(void *)(out + 40 * COLS), sum);
 }
 
 static void group_block256(const float *const x[COLS], uint8_t *out)

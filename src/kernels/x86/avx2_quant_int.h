@@ -6,11 +6,11 @@
  * integer scales for sub-blocks of 16 or 32. One packing of the activations serves each kind.
  *
  * Few columns, a column: q int8[k]; then for blocks of 32 d float[k / 32], s float[k / 32] (d times
- * the sum of q), sum int32[k / 32]; for super-blocks d float[k / 256], then for each of them
+ * the sum of q), sum float[k / 32]; for super-blocks d float[k / 256], then for each of them
  * sum16 int16[16] (even sub-blocks, then odd ones), sum32 int16[8], 16 bytes of nothing.
  *
  * Many columns: k in chunks of CHUNK; a chunk has all groups of COLS columns, a group its blocks:
- *   of 32:  q [8][COLS] int8[4]; d float[COLS]; s float[COLS]; sum int32[COLS]
+ *   of 32:  q [8][COLS] int8[4]; d float[COLS]; s float[COLS]; sum float[COLS]
  *   of 256: q [64][COLS] int8[4]; lanes [16][COLS] int16[2]: the sums of a sub-block's bytes
  *           0 and 1 of every four, and of 2 and 3; pairs16 [8][COLS] int16[2]: sums of sub-blocks
  *           2i and 2i + 1 of 16; pairs32 [4][COLS] int16[2]: the same of 32; d float[COLS] */
@@ -170,6 +170,13 @@ INLINE __m256i fours(__m256i pairs)
 /* Keeps it in memory. */
 #define PIN_MEM(v) __asm__("" : "+m"(v))
 
+/* Before a loop whose body is large enough as it is. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* ---- rows ----
  * Pointers to n rows from r; past r1 the last row again, whose results are thrown away. */
 INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t **p, size_t n)
@@ -198,22 +205,25 @@ INLINE void prefetch_first(const struct kern_mul *m)
     prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
 }
 
-/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
-INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+/* Where to read ahead while some rows from r are worked on; at the end, what has been read. */
+INLINE const uint8_t *ahead_of(const struct kern_mul *m, size_t r)
 {
-    if (r + AHEAD < m->r1)
-        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
+    return (const uint8_t *)m->w->data + (r + AHEAD < m->r1 ? r + AHEAD : r) * m->w->stride;
 }
 
-/* The dword at p[i] + at of eight rows. */
-INLINE __m256i dwords8(const uint8_t *const *p, size_t at)
+/* The dword at p[i] + at of eight rows; `at` is 16 bytes or more before the end of a block, or the
+ * last dword of one and 16 bytes or more after its beginning. */
+INLINE __m256i dwords8(const uint8_t *const *p, size_t at, bool last)
 {
-    __m128i v[8];
-    for (int i = 0; i < 8; i++)
-        v[i] = _mm_cvtsi32_si128(load_i32(p[i] + at));
-    __m128i a = _mm_unpacklo_epi64(_mm_unpacklo_epi32(v[0], v[1]), _mm_unpacklo_epi32(v[2], v[3]));
-    __m128i b = _mm_unpacklo_epi64(_mm_unpacklo_epi32(v[4], v[5]), _mm_unpacklo_epi32(v[6], v[7]));
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    __m128i v[4];
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *a = p[2 * i] + at, *b = p[2 * i + 1] + at;
+        v[i] = last ? _mm_unpackhi_epi32(load128(a - 12), load128(b - 12))
+                    : _mm_unpacklo_epi32(load128(a), load128(b));
+    }
+    __m128i lo = last ? _mm_unpackhi_epi64(v[0], v[1]) : _mm_unpacklo_epi64(v[0], v[1]);
+    __m128i hi = last ? _mm_unpackhi_epi64(v[2], v[3]) : _mm_unpacklo_epi64(v[2], v[3]);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
 }
 
 /* Eight pairs of halves to their first and second floats. */
@@ -226,18 +236,18 @@ INLINE void split_halves(__m256i pairs, __m256 *first, __m256 *second)
     *second = _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1));
 }
 
-/* The half at p[i] + at of eight rows, as floats. */
-INLINE __m256 halves8(const uint8_t *const *p, size_t at)
+/* The half at p[i] + at of eight rows, as floats; `at` as for dwords8. */
+INLINE __m256 halves8(const uint8_t *const *p, size_t at, bool last)
 {
-    __m128i h = _mm_cvtsi32_si128(load_u16(p[0] + at));
-    h = _mm_insert_epi16(h, load_u16(p[1] + at), 1);
-    h = _mm_insert_epi16(h, load_u16(p[2] + at), 2);
-    h = _mm_insert_epi16(h, load_u16(p[3] + at), 3);
-    h = _mm_insert_epi16(h, load_u16(p[4] + at), 4);
-    h = _mm_insert_epi16(h, load_u16(p[5] + at), 5);
-    h = _mm_insert_epi16(h, load_u16(p[6] + at), 6);
-    h = _mm_insert_epi16(h, load_u16(p[7] + at), 7);
-    return _mm256_cvtph_ps(h);
+    __m128i v[4];
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *a = p[2 * i] + at, *b = p[2 * i + 1] + at;
+        v[i] = last ? _mm_unpackhi_epi16(load128(a - 14), load128(b - 14))
+                    : _mm_unpacklo_epi16(load128(a), load128(b));
+    }
+    __m128i lo = last ? _mm_unpackhi_epi32(v[0], v[1]) : _mm_unpacklo_epi32(v[0], v[1]);
+    __m128i hi = last ? _mm_unpackhi_epi32(v[2], v[3]) : _mm_unpacklo_epi32(v[2], v[3]);
+    return _mm256_cvtph_ps(last ? _mm_unpackhi_epi64(lo, hi) : _mm_unpacklo_epi64(lo, hi));
 }
 
 /* 2^(e - 128) of the byte at p[i] + at of eight rows; 0 and 1 give subnormals. */
@@ -260,12 +270,12 @@ INLINE void scales8(enum kern_type type, const uint8_t *const *p, size_t at, __m
     case KERN_Q4_1:
     case KERN_Q5_1:
     case KERN_Q4_K:
-    case KERN_Q5_K: split_halves(dwords8(p, at), d, min); break;
-    case KERN_Q2_K: split_halves(dwords8(p, at + Q2_K_D), d, min); break;
-    case KERN_Q3_K: *d = halves8(p, at + Q3_K_D); break;
-    case KERN_Q6_K: *d = halves8(p, at + Q6_K_D); break;
+    case KERN_Q5_K: split_halves(dwords8(p, at, false), d, min); break;
+    case KERN_Q2_K: split_halves(dwords8(p, at + Q2_K_D, true), d, min); break;
+    case KERN_Q3_K: *d = halves8(p, at + Q3_K_D, true); break;
+    case KERN_Q6_K: *d = halves8(p, at + Q6_K_D, true); break;
     case KERN_MXFP4: *d = exponents8(p, at); break;
-    default: *d = halves8(p, at); break;
+    default: *d = halves8(p, at, false); break;
     }
 }
 

@@ -20,7 +20,7 @@ INLINE void nibbles32(enum kern_type type, const uint8_t *const *p, size_t at, s
     __m256i v[4], bits = _mm256_setzero_si256();
     transpose8(p, at + at_quants(type), v);
     if (type == KERN_Q5_0 || type == KERN_Q5_1)
-        bits = dwords8(p, at + at_quants(type) - 4);
+        bits = dwords8(p, at + at_quants(type) - 4, false);
     for (int j = 0; j < 8; j++) {
         __m256i q = j < 4 ? low_bits(v[j % 4], 15) : high_nibbles(v[j % 4]);
         if (type == KERN_Q5_0 || type == KERN_Q5_1)
