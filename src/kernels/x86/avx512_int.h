@@ -10,6 +10,14 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* A count that the compiler does not know, so that it leaves the loop a loop: gcc unrolls even long
+ * ones and then runs out of registers. */
+INLINE int opaque(int count)
+{
+    __asm__("" : "+r"(count));
+    return count;
+}
+
 void avx512_attn(const struct kern_attn *a);
 enum kern_type avx512_act_as(enum kern_type type, size_t n);
 size_t avx512_act_bytes(enum kern_type type, size_t n, size_t k);

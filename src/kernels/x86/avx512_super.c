@@ -76,7 +76,7 @@ INLINE void scaled_sums(const int S, enum kern_type type, const uint8_t *w, cons
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
             sum[c][s] = _mm512_setzero_si512();
-    for (int j = 0; j < scale_count(type); j++) {
+    for (int j = 0, subs = opaque(scale_count(type)); j < subs; j++) {
         __m512i dot[COLS][STRIPS];
         for (int c = 0; c < COLS; c++)
             for (int s = 0; s < S; s++)
@@ -97,7 +97,7 @@ INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
             sum[c][s] = offset_256(type, COLS, x + 4 * c, 0);
-    for (int j = 0; j < 8; j++)
+    for (int j = 0, groups = opaque(8); j < groups; j++)
         add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
     if (type != KERN_Q3_K)
         return;
