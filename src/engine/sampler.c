@@ -316,16 +316,31 @@ static int32_t first_of(const struct candidate *c, size_t n)
     return isnan(best.logit) || best.logit == -INFINITY ? -1 : best.id;
 }
 
+bool sampler_is_argmax(const struct engine_sampling *p)
+{
+    return !penalises(p) && p->temperature < 1e-5f;
+}
+
+/* What the mask leaves out is as unlikely as can be. */
+static void gather(struct sampler *s, const float *logits, const uint64_t *mask)
+{
+    for (int32_t i = 0; i < s->vocab; i++)
+        s->cand[i] = (struct candidate){grammar_mask_has(mask, i) ? logits[i] : -INFINITY, i};
+}
+
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
-                     const struct sampler_past *past)
+                     const struct sampler_past *past, const uint64_t *mask)
 {
     int32_t best = argmax(logits, s->vocab);
     bool plain = !penalises(p), greedy = p->temperature < 1e-5f;
-    if (best < 0 || !isfinite(logits[best]) || (plain && greedy))
-        return best >= 0 && isfinite(logits[best]) ? best : -1;
+    if (best < 0 || !isfinite(logits[best]))
+        return -1;
+    if (plain && greedy && grammar_mask_has(mask, best))
+        return best;
     size_t n = (size_t)s->vocab;
-    for (size_t i = 0; i < n; i++)
-        s->cand[i] = (struct candidate){logits[i], (int32_t)i};
+    gather(s, logits, mask);
+    if (mask && first_of(s->cand, n) < 0)
+        return SAMPLER_NONE_LEFT;
     if (!plain)
         apply_penalties(s, p, past);
     if (greedy)
