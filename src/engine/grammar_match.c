@@ -118,6 +118,7 @@ static void close_over(struct match *m)
     while (m->nwork) {
         uint32_t n = m->work[--m->nwork];
         uint8_t plain = m->g->plain[m->nodes[n].state];
+        plain = plain > GRAMMAR_PLAIN ? GRAMMAR_PLAIN : plain;
         if (plain > m->reach_plain)
             m->reach_plain = plain;
         if (!expand(m, m->nodes[n]))
@@ -204,14 +205,13 @@ static uint32_t place_of(struct match *m)
         return PLACE_DEAD;
     }
     memcpy(m->items + m->nitems, m->found, m->nfound * sizeof *m->found);
-    m->places[m->nplaces] = (struct match_place){
-        .first = m->nitems,
-        .n = m->nfound,
-        .slot = -1,
-        .plain = m->reach_plain > GRAMMAR_PLAIN ? GRAMMAR_PLAIN : m->reach_plain,
-        .most = m->reach_most,
-        .may_end = m->reach_end,
-        .free = m->g->has_free && is_free(m)};
+    m->places[m->nplaces] = (struct match_place){.first = m->nitems,
+                                                 .n = m->nfound,
+                                                 .slot = -1,
+                                                 .plain = m->reach_plain,
+                                                 .most = m->reach_most,
+                                                 .may_end = m->reach_end,
+                                                 .free = m->g->has_free && is_free(m)};
     m->nitems += m->nfound;
     m->place_slots[at] = m->nplaces;
     return m->nplaces++;

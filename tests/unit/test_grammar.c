@@ -249,10 +249,21 @@ static void check_mask(struct words *w, struct grammar_state *s)
     memcpy(copy, mask, ((size_t)tok_count(w->t) + 66) / 64 * 8);
     for (int32_t id = 0; id < tok_count(w->t) + 3; id++)
         if (grammar_state_allows(s, id) != grammar_mask_has(copy, id))
-            fail_msg("token %d: the mask says %d", id, grammar_mask_has(copy, id));
+            fail_msg("token %d \"%.*s\": the mask says %d", id, STR_ARG(tok_piece(w->t, id)),
+                     grammar_mask_has(copy, id));
     free(copy);
 }
 
+static struct grammar *started(const char *text, struct grammar_start start)
+{
+    struct grammar *g = NULL;
+    struct err e = {0};
+    if (grammar_from_gbnf(str_of(text), "root", NULL, &start, &g, &e) != 0)
+        fail_msg("%s", e.msg);
+    return g;
+}
+
+/* The text is led in by free text, as a SentencePiece vocabulary adds a space at the beginning. */
 static void walk_text(struct words *w, const struct grammar *g, const char *text)
 {
     struct grammar_state *s = NULL;
@@ -277,14 +288,16 @@ static void masks_say_what_reading_says(const char *vocabulary)
     struct words w;
     struct grammar *g = NULL;
     struct err e = {0};
+    struct str trigger = STR("now:");
+    struct grammar_start start = {GRAMMAR_AFTER, &trigger, 1};
     words_open(&w, vocabulary);
-    assert_int_equal(grammar_from_json_object(NULL, &g, &e), 0);
+    assert_int_equal(grammar_from_json_object(&start, &g, &e), 0);
     walk_text(
         &w, g,
-        "{\"name\": \"get_weather\", \"n\": [1.5, \"caf\xC3\xA9 \\u00e9 \xF0\x9F\x98\x80\"]}");
+        "now:{\"name\": \"get_weather\", \"n\": [1.5, \"caf\xC3\xA9 \\u00e9 \xF0\x9F\x98\x80\"]}");
     grammar_free(g);
-    g = gbnf("root ::= \"\\\"\" [^\"\\\\\\x7f\\x00-\\x1f]{3,12} \"\\\"\" [a-z]{0,40}\n");
-    walk_text(&w, g, "\"hello you\"andsoon");
+    g = started("root ::= \"\\\"\" [^\"\\\\\\x7f\\x00-\\x1f]{3,12} \"\\\"\" [a-z]{0,40}\n", start);
+    walk_text(&w, g, "now:\"hello you\"andsoon");
     grammar_free(g);
     words_done(&w);
 }
@@ -300,15 +313,6 @@ static void masks_of_a_sentencepiece_vocabulary(void **state)
 }
 
 /* ---- free text around a grammar ---- */
-
-static struct grammar *started(const char *text, struct grammar_start start)
-{
-    struct grammar *g = NULL;
-    struct err e = {0};
-    if (grammar_from_gbnf(str_of(text), "root", NULL, &start, &g, &e) != 0)
-        fail_msg("%s", e.msg);
-    return g;
-}
 
 static void lazy_grammars_wait_for_their_trigger(void **state)
 {
