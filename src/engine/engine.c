@@ -182,6 +182,7 @@ void engine_run_unref(struct engine_run *r)
     free(r->end_ids);
     free(r->bias);
     free(r->dry_breaks);
+    grammar_state_free(r->grammar);
     free(r);
 }
 
@@ -197,6 +198,8 @@ static int check_job(const struct engine *en, const struct engine_job *job, stru
         if (job->tokens[i] < 0 || job->tokens[i] >= vocab)
             return err_set_at(e, ERR_INVAL, i, "token %d at %zu is outside the vocabulary of %d",
                               job->tokens[i], i, vocab);
+    if (job->grammar && (!job->vocab || grammar_vocab_count(job->vocab) != vocab))
+        return err_set(e, ERR_INVAL, "a grammar needs the model's vocabulary of %d", vocab);
     return sampler_check(&job->sampling, vocab, e);
 }
 
@@ -259,6 +262,13 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
     struct engine_run *r = make_run(en, job);
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for a prompt of %zu tokens", job->ntokens);
+    if (job->grammar)
+        rc = grammar_state_new(job->grammar, job->vocab, &r->grammar, e);
+    if (rc) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
+        return rc;
+    }
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {

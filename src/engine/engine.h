@@ -10,6 +10,7 @@
 #define WEIR_ENGINE_H
 
 #include "err.h"
+#include "grammar.h"
 #include "model.h"
 
 struct engine;
@@ -108,6 +109,11 @@ struct engine_job {
     struct engine_sampling sampling;
     const int32_t *end_ids; /* ids that end generation; copied */
     size_t nend_ids;
+    /* What may be written; NULL: anything. Both must live until on_end, and the vocabulary have as
+     * many entries as the model. A text that the grammar has brought to its end ends the run
+     * (ENGINE_END_STOP) where no token says so. */
+    const struct grammar *grammar;
+    const struct grammar_vocab *vocab;
     /* Called on the engine's thread; must not block. STOP ends the run after this token
      * (ENGINE_END_STOP). */
     enum engine_verdict (*on_token)(void *ctx, const struct engine_token *t);

@@ -42,9 +42,13 @@ struct sampler_past {
 int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e);
 void sampler_done(struct sampler *s);
 int sampler_check(const struct engine_sampling *p, int32_t vocab, struct err *e);
-/* The next token; -1 when no logit is a number. */
+/* The next token; -1 when no logit is a number. mask: a bit for each token that may be chosen, NULL
+ * for all; SAMPLER_NONE_LEFT when it leaves none. */
+#define SAMPLER_NONE_LEFT (-2)
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
-                     const struct sampler_past *past);
+                     const struct sampler_past *past, const uint64_t *mask);
+/* The likeliest token is what sampler_pick gives without a mask. */
+bool sampler_is_argmax(const struct engine_sampling *p);
 /* Log-probabilities of the raw distribution: the chosen token's and the n likeliest, in s->top. */
 void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
                       struct engine_token *out);
@@ -80,6 +84,7 @@ struct engine_run {
     int32_t *end_ids;
     struct engine_bias *bias;
     uint64_t *dry_breaks;
+    struct grammar_state *grammar; /* NULL: none */
     size_t n;
     enum run_state state;
     bool paused, started;

@@ -219,25 +219,25 @@ static bool bend(struct sampler *s, const struct engine_sampling *p, const unsig
     return true;
 }
 
-int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
-                     const struct sampler_past *past)
+bool sampler_is_argmax(const struct engine_sampling *p)
 {
     const unsigned char *order = p->order[0] ? p->order : default_order;
-    int32_t best = argmax(logits, s->vocab);
-    bool plain = !bend(s, p, order, NULL), greedy = p->temperature < 1e-5f;
-    if (best < 0 || !isfinite(logits[best]) || (plain && greedy))
-        return best >= 0 && isfinite(logits[best]) ? best : -1;
-    size_t n = (size_t)s->vocab;
-    for (size_t i = 0; i < n; i++)
-        s->cand[i] = (struct candidate){logits[i], (int32_t)i};
-    if (!plain)
-        bend(s, p, order, past);
-    if (!plain && !isfinite(cand_largest(s->cand, n)))
-        return -1; /* every token is forbidden */
-    if (greedy)
-        return first_of(s->cand, n);
-    uint64_t index = past->n - past->nprompt;
+    return p->temperature < 1e-5f && !bend(NULL, p, order, NULL);
+}
+
+/* What the mask leaves out is as unlikely as can be. */
+static void gather(struct sampler *s, const float *logits, const uint64_t *mask)
+{
+    for (int32_t i = 0; i < s->vocab; i++)
+        s->cand[i] = (struct candidate){grammar_mask_has(mask, i) ? logits[i] : -INFINITY, i};
+}
+
+/* The cuts in their order, and the draw. */
+static int32_t choose(struct sampler *s, const struct engine_sampling *p,
+                      const unsigned char *order, uint64_t index)
+{
     float temperature = in_order(order, ENGINE_SAMPLER_TEMPERATURE) ? p->temperature : 1.0f;
+    size_t n = (size_t)s->vocab;
     for (int i = 0; i < ENGINE_SAMPLERS && order[i]; i++) {
         bool last = i + 1 == ENGINE_SAMPLERS || !order[i + 1];
         if (order[i] == ENGINE_SAMPLER_TEMPERATURE && last)
@@ -246,6 +246,28 @@ int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine
         temperature = order[i] == ENGINE_SAMPLER_TEMPERATURE ? 1.0f : temperature;
     }
     return draw(s, n, temperature, draw_number(p->seed, index));
+}
+
+int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
+                     const struct sampler_past *past, const uint64_t *mask)
+{
+    const unsigned char *order = p->order[0] ? p->order : default_order;
+    int32_t best = argmax(logits, s->vocab);
+    bool plain = !bend(s, p, order, NULL), greedy = p->temperature < 1e-5f;
+    if (best < 0 || !isfinite(logits[best]))
+        return -1;
+    if (plain && greedy && grammar_mask_has(mask, best))
+        return best;
+    gather(s, logits, mask);
+    if (mask && first_of(s->cand, (size_t)s->vocab) < 0)
+        return SAMPLER_NONE_LEFT;
+    if (!plain)
+        bend(s, p, order, past);
+    if (!plain && !isfinite(cand_largest(s->cand, (size_t)s->vocab)))
+        return -1; /* every token is forbidden */
+    if (greedy)
+        return first_of(s->cand, (size_t)s->vocab);
+    return choose(s, p, order, past->n - past->nprompt);
 }
 
 void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,

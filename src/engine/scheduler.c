@@ -252,15 +252,42 @@ static void deliver(struct engine *en, struct engine_run *r, const struct engine
         r->paused = v == ENGINE_PAUSE;
 }
 
-static void sample(struct engine *en, struct engine_run *r, const float *logits)
+/* Greedy asks the grammar about one token first: only when that may not come is the mask made. */
+static int32_t pick(struct engine *en, struct engine_run *r, const float *logits)
 {
     const struct engine_sampling *p = &r->job.sampling;
     struct sampler_past past = {r->tokens, r->n, r->job.ntokens};
-    struct engine_token t = {.id = sampler_pick(&en->sampler, logits, p, &past)};
-    if (t.id < 0) {
-        struct err e;
+    int32_t id = -1;
+    if (!r->grammar || sampler_is_argmax(p))
+        id = sampler_pick(&en->sampler, logits, p, &past, NULL);
+    if (!r->grammar || (id >= 0 && grammar_state_allows(r->grammar, id)))
+        return id;
+    return sampler_pick(&en->sampler, logits, p, &past, grammar_state_mask(r->grammar));
+}
+
+static void end_without_token(struct engine *en, struct engine_run *r, int32_t why)
+{
+    struct err e;
+    if (why == SAMPLER_NONE_LEFT && grammar_state_may_end(r->grammar)) {
+        scheduler_end(en, r, ENGINE_END_STOP, NULL);
+        return;
+    }
+    if (why == SAMPLER_NONE_LEFT)
+        err_set(&e, ERR_LIMIT,
+                "no token of the vocabulary goes on with the grammar at position %zu", r->n - 1);
+    else
         err_set(&e, ERR_FORMAT, "the model's output at position %zu is not a number", r->n - 1);
-        scheduler_end(en, r, ENGINE_END_ERROR, &e);
+    scheduler_end(en, r, ENGINE_END_ERROR, &e);
+}
+
+static void sample(struct engine *en, struct engine_run *r, const float *logits)
+{
+    const struct engine_sampling *p = &r->job.sampling;
+    struct engine_token t = {.id = pick(en, r, logits)};
+    if (t.id >= 0 && r->grammar && !grammar_state_accept(r->grammar, t.id))
+        t.id = SAMPLER_NONE_LEFT;
+    if (t.id < 0) {
+        end_without_token(en, r, t.id);
         return;
     }
     t.chosen.id = t.id;

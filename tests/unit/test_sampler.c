@@ -49,7 +49,7 @@ static void draw_many(struct sampler *s, const float *logits, struct engine_samp
     memset(seen, 0, VOCAB * sizeof *seen);
     for (int i = 0; i < 6000; i++) {
         p.seed = (uint64_t)i * 977 + 5;
-        int32_t id = sampler_pick(s, logits, &p, &past);
+        int32_t id = sampler_pick(s, logits, &p, &past, NULL);
         assert_in_range(id, 0, VOCAB - 1);
         seen[id] = true;
     }
@@ -181,7 +181,7 @@ static void dry_is_as_defined(void **state)
             best = want[id] > want[best] ? id : best;
         }
         struct sampler_past all = {past, (size_t)n, (size_t)n};
-        assert_int_equal(sampler_pick(&s, x, &p, &all), best);
+        assert_int_equal(sampler_pick(&s, x, &p, &all, NULL), best);
     }
     sampler_done(&s);
 }
@@ -203,9 +203,9 @@ static void bias_forces_and_forbids(void **state)
     for (int i = 0; i < VOCAB; i++)
         bias[i] = (struct engine_bias){i, i == 5 ? 0 : -INFINITY};
     p.nbias = VOCAB;
-    assert_int_equal(sampler_pick(&s, x, &p, &past), 5);
+    assert_int_equal(sampler_pick(&s, x, &p, &past, NULL), 5);
     bias[5].bias = -INFINITY;
-    assert_int_equal(sampler_pick(&s, x, &p, &past), -1);
+    assert_int_equal(sampler_pick(&s, x, &p, &past, NULL), -1);
     struct err e;
     bias[5].id = VOCAB;
     assert_int_equal(sampler_check(&p, VOCAB, &e), ERR_INVAL);
