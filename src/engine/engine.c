@@ -78,7 +78,24 @@ static int batch_for(const struct model *m, int threads, int parallel)
     int batch = ENGINE_BATCH_MAX, least = parallel > ENGINE_BATCH_MIN ? parallel : ENGINE_BATCH_MIN;
     while (batch / 2 >= least && model_run_bytes(m, threads, batch, parallel) > most)
         batch /= 2;
-    return batch > parallel ? batch : parallel;
+    return batch > parallel + ENGINE_DRAFT ? batch : parallel + ENGINE_DRAFT;
+}
+
+/* A guess that does not come true is cut off again, which recurrent state does not allow. */
+static bool can_guess(const struct model *m)
+{
+    const struct model_traits *t = model_traits(m);
+    for (int32_t i = 0; t->kinds && i < t->layers; i++)
+        if (t->kinds[i] == MODEL_LAYER_RECURRENT)
+            return false;
+    return true;
+}
+
+static size_t draft_of(const struct engine_params *p)
+{
+    if (p->draft < 0)
+        return 0;
+    return p->draft == 0 || p->draft > ENGINE_DRAFT ? ENGINE_DRAFT : (size_t)p->draft;
 }
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
@@ -89,6 +106,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (rc)
         return rc;
     en->ctx = plan.ctx;
+    en->draft = can_guess(en->m) ? draft_of(p) : 0;
     en->max_batch = batch_for(en->m, threads, en->parallel);
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
@@ -99,7 +117,8 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (!rc)
         rc = model_kv_new(en->m, plan.kv_bytes, en->kv_f32, &en->kv, e);
     if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel, &en->fwd, e);
+        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
+                           e);
     if (!rc)
         rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;

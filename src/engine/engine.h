@@ -20,6 +20,8 @@ struct engine_params {
     int threads;       /* compute threads, the engine's own included; 0: as many as processors */
     int32_t ctx;       /* positions a session may have; 0: the model's own, capped by free memory */
     int parallel;      /* sessions stepped together; 0: 8 */
+    int draft;         /* tokens guessed ahead from what stands before; 0: 8; -1: none. The text is
+                          the same either way */
     uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
     bool kv_f32;       /* F32 cache, for the evaluator */
 };
@@ -99,6 +101,7 @@ enum engine_end {
 
 struct engine_stats {
     int64_t prompt, reused, generated; /* tokens; reused: of the prompt, found in the cache */
+    int64_t guessed, kept;             /* guesses fed ahead, and those that came true */
     uint64_t queued_ns, prefill_ns, decode_ns;
 };
 

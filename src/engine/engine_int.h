@@ -14,6 +14,7 @@
 #define ENGINE_REPEAT_WINDOW 64 /* tokens the repeat penalty looks back, as llama.cpp's default */
 #define ENGINE_BATCH_MIN 32
 #define ENGINE_BATCH_MAX 512
+#define ENGINE_DRAFT 8           /* tokens guessed ahead in one step, of all runs together */
 #define ENGINE_STEP_NS 100000000 /* what one step should take */
 
 /* ---- sampler.c ---- */
@@ -72,6 +73,16 @@ void session_retire(struct engine *en, struct session *s, int32_t *tokens);
 void session_drop(struct engine *en, struct session *s);
 void session_drop_all(struct engine *en);
 
+/* ---- speculate.c ---- */
+struct speculation {
+    uint32_t next;     /* tokens to guess; 0: nothing is known yet */
+    uint32_t wait;     /* steps to let pass without a guess */
+    uint32_t failures; /* guesses in a row of which nothing was kept */
+};
+/* Guess at most `most` tokens to follow tokens[0..n), written behind them; how many. */
+size_t speculate(struct speculation *s, int32_t *tokens, size_t n, size_t most);
+void speculate_note(struct speculation *s, size_t guessed, size_t kept);
+
 /* ---- scheduler.c ---- */
 enum run_state { RUN_WAITING, RUN_ACTIVE };
 
@@ -92,6 +103,8 @@ struct engine_run {
     struct engine_stats stats;
     uint64_t submitted_ns, started_ns, first_ns;
     size_t slice; /* tokens in the batch being built */
+    size_t draft; /* of these: guesses, behind tokens[n - 1] */
+    struct speculation speculation;
     struct engine_run *next;
 };
 
@@ -112,6 +125,7 @@ struct engine {
     struct sampler sampler;
     int32_t ctx;
     int parallel, max_batch;
+    size_t draft; /* guesses a step; 0: none */
     bool kv_f32;
 
     struct session *sessions;
