@@ -441,10 +441,10 @@ static int bind_all(struct binder *b, struct err *e)
 
 int weights_bind(struct model *m, struct err *e)
 {
-    /* A layer has eight tensors at the least, so a file cannot have more layers than an eighth of
+    /* A layer has six tensors at the least, so a file cannot have more layers than a sixth of
      * them: what is allocated is bounded by what the file holds. */
     size_t n = gguf_ntensors(m->g);
-    if ((size_t)m->t.layers > n / 8)
+    if ((size_t)m->t.layers > n / 6)
         return err_set(e, ERR_FORMAT, "key %s.block_count is %d but the file has %zu tensors",
                        m->t.family, m->t.layers, n);
     struct binder b = {.m = m, .used = calloc(n, sizeof(bool))};
