@@ -147,7 +147,7 @@ void gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, 
 void gguf_put_u8s(struct gguf_writer *w, const char *key, const unsigned char *v, size_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n);
 void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n);
-/* data is borrowed until the file is written. */
+/* data is borrowed until the file is written. NULL: a hole in the file, which reads as zeros. */
 void gguf_put_tensor(struct gguf_writer *w, const char *name, uint32_t dtype, int ndims,
                      const uint64_t *dims, const void *data);
 int gguf_writer_save(struct gguf_writer *w, const char *path, struct err *e);

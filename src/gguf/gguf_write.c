@@ -209,9 +209,13 @@ static bool write_all(const struct gguf_writer *w, const struct buf *head, FILE 
     ok = ok && write_padding(f, (0 - meta) & mask);
     for (size_t i = 0; ok && i < w->ntensors; i++) {
         size_t n = (size_t)w->tensors[i].nbytes;
-        ok = fwrite(w->tensors[i].data, 1, n, f) == n && write_padding(f, (0 - (uint64_t)n) & mask);
+        ok = w->tensors[i].data ? fwrite(w->tensors[i].data, 1, n, f) == n
+                                : fseeko(f, (off_t)n, SEEK_CUR) == 0;
+        ok = ok && write_padding(f, (0 - (uint64_t)n) & mask);
     }
-    return ok && fflush(f) == 0;
+    ok = ok && fflush(f) == 0;
+    /* A hole at the end is there only once the file is stretched over it. */
+    return ok && ftruncate(fileno(f), ftello(f)) == 0;
 }
 
 static int save_as(const struct gguf_writer *w, const struct buf *head, const char *tmp,
