@@ -101,7 +101,9 @@ struct gguf_value {
  * all, the first part's values count, the tensors are those of all parts. A part that is missing,
  * stands twice or does not fit the others is an error that names it. */
 int gguf_open(const char *path, struct gguf **out, struct err *e);
-/* The same over memory the caller keeps (tests, fuzzing); the parts in order, usually one. */
+/* One file by itself, a part of a split model too. */
+int gguf_open_file(const char *path, struct gguf **out, struct err *e);
+/* As gguf_open, over memory the caller keeps (tests, fuzzing); the parts in order, usually one. */
 int gguf_open_mem(const void *p, size_t n, struct gguf **out, struct err *e);
 int gguf_open_parts_mem(const struct str *parts, size_t n, struct gguf **out, struct err *e);
 /* Whether a path is named like a part of a split model: its number from 1 on, how many there are,

@@ -45,7 +45,7 @@ static int map_file(const char *path, struct gguf *g, struct err *e)
     return rc;
 }
 
-static int open_one(const char *path, struct gguf **out, struct err *e)
+int gguf_open_file(const char *path, struct gguf **out, struct err *e)
 {
     struct gguf *g = calloc(1, sizeof *g);
     char *copy = strdup(path);
@@ -108,7 +108,7 @@ static int open_part(void *ctx, const struct gguf *first, uint32_t no, struct gg
     int rc = part_path(gguf_path(first), no, count, &path, e);
     if (rc != 0)
         return rc;
-    rc = open_one(path, out, &why);
+    rc = gguf_open_file(path, out, &why);
     if (rc == ERR_NOT_FOUND)
         err_set(e, rc, "%s: part %u of %u of the model is missing", path, no + 1, count);
     else if (rc != 0)
@@ -141,7 +141,7 @@ int gguf_open(const char *path, struct gguf **out, struct err *e)
 {
     struct gguf *g = NULL;
     uint32_t no, count;
-    int rc = open_one(path, &g, e);
+    int rc = gguf_open_file(path, &g, e);
     if (rc == 0)
         rc = gguf_split_info(g, &no, &count, e);
     if (rc == 0 && count > 1)
