@@ -272,6 +272,7 @@ static void load_work(void *ctx)
                                         .ctx = (int32_t)s->ctx,
                                         .parallel = (int)s->parallel},
                              .name = str_of(l->en->name)};
+    model_cache_of(s->cache_type, &p.engine.cache);
     l->rc = local_open(l->en->path, &p, &l->local, &l->err);
 }
 

@@ -36,6 +36,8 @@ struct sampler_past {
     size_t n, nprompt;
 };
 
+/* Memory of a sampler that has been used. */
+uint64_t sampler_bytes(int32_t vocab);
 int sampler_init(struct sampler *s, int32_t vocab, struct err *e);
 void sampler_done(struct sampler *s);
 int sampler_check(const struct engine_sampling *p, struct err *e);
@@ -102,7 +104,6 @@ struct engine {
     struct sampler sampler;
     int32_t ctx;
     int parallel, max_batch;
-    bool kv_f32;
 
     struct session *sessions;
     int nsessions, max_sessions;

@@ -13,6 +13,11 @@
 
 #define LANES 16 /* loops of this fixed length become vector code */
 
+uint64_t sampler_bytes(int32_t vocab)
+{
+    return (uint64_t)vocab * (2 * sizeof(struct candidate) + sizeof(int32_t) + sizeof(float));
+}
+
 int sampler_init(struct sampler *s, int32_t vocab, struct err *e)
 {
     s->vocab = vocab;

@@ -78,7 +78,7 @@ static struct session *branch(struct engine *en, const struct session *from, int
     struct session *s = new_session(en, from, e);
     if (!s)
         return NULL;
-    while (model_seq_share(s->seq, from->seq, *length, NULL) != 0) {
+    while (model_seq_share(s->seq, from->seq, *length, length, NULL) != 0) {
         struct session *old = oldest_idle(en, from);
         if (!old) {
             *length = 0;

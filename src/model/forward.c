@@ -57,7 +57,7 @@ static void store_heads(struct model_run *r, int layer, bool value, size_t h0, s
                 if (!value)
                     r->m->kern->rope(x, r->cs + i * (size_t)t->rope_dims, (size_t)t->rope_dims,
                                      t->rope_neox);
-                r->m->kern->store(kv->f32 ? KERN_F32 : KERN_F16, x, dim,
+                r->m->kern->store(kv->type, x, dim,
                                   seq_head(st->seq, layer, (int)h, page) + at);
             }
         }
@@ -120,7 +120,7 @@ static void attend_group(struct model_run *r, int w, int layer, const struct mod
         ws->v_pages[i] = k ? k + kv->head_bytes : NULL;
     }
     r->m->kern->attn(&(struct kern_attn){
-        .type = kv->f32 ? KERN_F32 : KERN_F16,
+        .type = kv->type,
         .head_dim = dim,
         .group = h1 - h0,
         .ntok = count,
@@ -328,7 +328,7 @@ int model_forward(struct model_run *r, const struct model_item *items, size_t n,
     if (r->stop)
         return err_set(e, ERR_CANCELLED, "cancelled");
     for (size_t i = 0; i < r->nstretches; i++)
-        r->stretches[i].seq->len += (int32_t)r->stretches[i].count;
+        seq_advance(r->stretches[i].seq, (int32_t)r->stretches[i].count);
     *logits = r->logits;
     return 0;
 }

@@ -4,6 +4,7 @@
 #define WEIR_MODEL_INT_H
 
 #include "model.h"
+#include "state_int.h"
 
 #define MODEL_MAX_LAYERS 1024
 #define MODEL_MAX_HEAD_DIM 512 /* kern.h's bound */
@@ -45,45 +46,6 @@ struct model {
 int traits_read(struct model *m, struct err *e);
 /* Bind every tensor the family needs; shapes, types and alignment are checked. */
 int weights_bind(struct model *m, struct err *e);
-
-/* ---- state ---- */
-struct model_kv {
-    const struct model *m;
-    bool f32;
-    size_t head_bytes; /* one KV head's K (or V) of one layer in one page */
-    size_t page_bytes;
-    unsigned char *pages; /* reserved address space; a page costs memory once it is written */
-    int npages, nfresh;   /* pages [nfresh, npages) have never been handed out */
-    int nfree;            /* of those handed out once, on the stack `free` */
-    int32_t *free, *refs;
-    size_t meta_bytes;
-};
-
-struct model_seq {
-    struct model_kv *kv;
-    int32_t len, cap; /* positions held; positions the page list can name */
-    int32_t npages;
-    int32_t *pages;
-    bool in_batch; /* while a batch is checked, to refuse items of one sequence that stand apart */
-};
-
-static inline unsigned char *kv_page(const struct model_kv *kv, int32_t page)
-{
-    return kv->pages + (size_t)page * kv->page_bytes;
-}
-
-/* K of a layer's KV head inside a page; V follows after head_bytes. */
-static inline size_t kv_offset(const struct model_kv *kv, int layer, int head)
-{
-    return ((size_t)layer * (size_t)kv->m->t.kv_heads + (size_t)head) * 2 * kv->head_bytes;
-}
-
-/* K of one KV head of a layer in the sequence's page number `page`, [KERN_PAGE][head_dim]; V
- * follows after head_bytes. NULL: the page is not held (any more). */
-unsigned char *seq_head(const struct model_seq *s, int layer, int head, int32_t page);
-
-/* Whether position s->len .. positions - 1 can be written: held, and not shared. */
-bool seq_ready(const struct model_seq *s, int32_t positions);
 
 /* ---- scratch ---- */
 struct stretch { /* items of one sequence that stand together in the batch */

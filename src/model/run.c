@@ -83,9 +83,13 @@ static size_t attn_bytes(const struct model *m)
 {
     size_t most = 0;
     struct kern_attn a = {.head_dim = (size_t)m->t.head_dim, .ntok = MODEL_ATTN_QUERIES};
-    for (a.type = KERN_F32; a.type <= KERN_F16; a.type++)
+    for (int c = 0; c < MODEL_CACHES; c++) {
+        a.type = model_cache_kern((enum model_cache)c);
+        if (model_cache_check(m, (enum model_cache)c, NULL) != 0)
+            continue;
         for (a.group = 1; a.group <= (size_t)(m->t.heads / m->t.kv_heads); a.group++)
             most = max_size(most, m->kern->attn_scratch(&a));
+    }
     return most;
 }
 
