@@ -123,6 +123,31 @@ int model_seq_snapshot(struct model_seq *s, int32_t positions, struct err *e);
 /* Give all snapshots up; false: there were none. */
 bool model_seq_forget(struct model_seq *s);
 
+/* ---- state on disk ----
+ * A file holds one sequence: its tokens, everything its pages and slots hold, checksums, and what it
+ * belongs to. A file of another version, model or cache type, or a damaged one, is refused. */
+
+/* A number that files of different metadata, tensors or size do not share, and hardly ones of
+ * different weights: each tensor is sampled. */
+uint64_t model_identity(const struct model *m);
+/* Write the sequence, whose tokens are these, to `path`, whole or not at all. It may not be stepped
+ * meanwhile; others may. */
+int model_seq_save(const struct model_seq *s, const int32_t *tokens, const char *path,
+                   struct err *e);
+
+struct model_saved; /* such a file, open */
+/* Reads and checks all but the pages. ERR_FORMAT: no such file or a damaged one; ERR_UNSUPPORTED:
+ * another version, model or cache type; the message says which. */
+int model_saved_open(const struct model_kv *kv, const char *path, struct model_saved **out,
+                     struct err *e);
+void model_saved_close(struct model_saved *f);
+int32_t model_saved_len(const struct model_saved *f);
+const int32_t *model_saved_tokens(const struct model_saved *f); /* model_saved_len of them */
+/* Take the pages for it; s is empty. ERR_NOMEM: the cache is full; ERR_CONTEXT: s is too short. */
+int model_saved_reserve(const struct model_saved *f, struct model_seq *s, struct err *e);
+/* Fill them; any thread, once. ERR_CHECKSUM: damaged; s is good for model_seq_free only. */
+int model_saved_read(struct model_saved *f, struct model_seq *s, struct err *e);
+
 /* ---- the forward pass ---- */
 struct model_item {
     struct model_seq *seq;
