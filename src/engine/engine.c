@@ -60,6 +60,7 @@ static void *work(void *arg)
         /* Cleared before the flags are read: a cancel that comes after the look sets it again. */
         atomic_store(&en->interrupt, false);
         look_at_flags(en, false);
+        errands_run(en);
         scheduler_admit(en);
         due = scheduler_step(en);
     }
@@ -105,9 +106,11 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     if (!en)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
     en->m = m;
+    en->snapshots = model_needs_snapshots(m);
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
     pthread_cond_init(&en->wake, NULL);
+    pthread_cond_init(&en->served, NULL);
     int rc = make_parts(en, p, e);
     if (!rc) {
         engine_note_load(en);
@@ -147,6 +150,7 @@ void engine_free(struct engine *en)
     model_free(en->m);
     pthread_mutex_destroy(&en->lock);
     pthread_cond_destroy(&en->wake);
+    pthread_cond_destroy(&en->served);
     free(en);
 }
 

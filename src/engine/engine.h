@@ -101,6 +101,18 @@ struct engine_load {
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
 
+/* ---- sessions on disk. Any thread but the engine's own (not from a job's callback), while the
+ * engine is not being freed; other sessions go on meanwhile. ---- */
+
+/* Write the session that shares the most of these tokens, cut to what it shares and can be reached,
+ * to `path`, whole or not at all. *saved: how many tokens that is; ERR_NOT_FOUND: no session shares
+ * any. */
+int engine_session_save(struct engine *en, const int32_t *tokens, size_t n, const char *path,
+                        int32_t *saved, struct err *e);
+/* Read such a file as a finished session that later jobs may begin with. Errors as
+ * model_saved_open's and model_saved_read's; ERR_NOMEM when running sessions leave no room. */
+int engine_session_restore(struct engine *en, const char *path, int32_t *restored, struct err *e);
+
 /* ---- measuring a model: what `weir eval`, `weir bench` and `weir fit` use. No engine is needed,
  * and none may be stepping the same model at a time that is to be measured. threads as in
  * engine_params.
