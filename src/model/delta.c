@@ -6,7 +6,7 @@
  * sequence's present slot and written to its next one, so that a cancelled pass has changed
  * nothing. Heads are divided among the workers, tokens never: the bits do not depend on slices.
  * Called by forward.c in the place of attention; what it gives stands in r->att. */
-#include "delta_int.h"
+#include "model_int.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,13 +20,14 @@ struct head {
     size_t h, key; /* value head and the key head it belongs to */
     const float *old; /* of the convolution's inputs, [width - 1][channels] */
     float *next;
-    struct delta_scratch *s;
+    struct delta_scratch s;
     /* Where its queries, keys and values begin in a row of qkv, and how many. */
     size_t at[3], n[3];
 };
 
-static size_t channels_of(const struct model_delta *t)
+size_t delta_channels(const struct model *m)
 {
+    const struct model_delta *t = &m->t.delta;
     return 2 * (size_t)t->key_heads * (size_t)t->key_dim + (size_t)t->heads * (size_t)t->value_dim;
 }
 
@@ -59,7 +60,7 @@ static const float *input(const struct model_run *r, const struct head *h, ptrdi
 {
     ptrdiff_t width = r->m->t.delta.conv;
     if (t < 0)
-        return h->old + (size_t)(t + width - 1) * channels_of(&r->m->t.delta);
+        return h->old + (size_t)(t + width - 1) * delta_channels(r->m);
     return r->qkv + (h->st->first + (size_t)t) * r->qkv_stride;
 }
 
@@ -69,7 +70,7 @@ static void fill_taps(const struct model_run *r, const struct head *h, int i)
     size_t width = (size_t)r->m->t.delta.conv;
     for (size_t j = 0; j < width; j++)
         for (size_t c = 0; c < h->n[i]; c++)
-            h->s->taps[i][j * h->n[i] + c] = h->d->conv[(h->at[i] + c) * width + j];
+            h->s.taps[i][j * h->n[i] + c] = h->d->conv[(h->at[i] + c) * width + j];
 }
 
 /* silu(sum over the taps, the oldest first) of part i of token t. */
@@ -79,7 +80,7 @@ static void convolve(const struct model_run *r, const struct head *h, size_t t, 
     memset(out, 0, n * sizeof *out);
     for (size_t j = 0; j < width; j++) {
         const float *x = input(r, h, (ptrdiff_t)(t + j) - (ptrdiff_t)(width - 1)) + h->at[i];
-        const float *tap = h->s->taps[i] + j * n;
+        const float *tap = h->s.taps[i] + j * n;
         for (size_t c = 0; c < n; c++)
             out[c] += x[c] * tap[c];
     }
@@ -90,7 +91,7 @@ static void convolve(const struct model_run *r, const struct head *h, size_t t, 
 static void keep_inputs(const struct model_run *r, const struct head *h, int i)
 {
     ptrdiff_t width = r->m->t.delta.conv, count = (ptrdiff_t)h->st->count;
-    size_t channels = channels_of(&r->m->t.delta);
+    size_t channels = delta_channels(r->m);
     for (ptrdiff_t j = 0; j < width - 1; j++)
         memcpy(h->next + (size_t)j * channels + h->at[i],
                input(r, h, count - (width - 1) + j) + h->at[i], h->n[i] * sizeof(float));
@@ -123,23 +124,23 @@ static void gates(const struct model_run *r, const struct head *h, size_t item, 
 {
     const struct model_delta *m = &r->m->t.delta;
     size_t heads = (size_t)m->heads, group = heads / (size_t)m->key_heads;
-    const float *row = r->delta_gates + item * r->delta_gates_stride;
+    const float *row = r->delta_rates + item * r->rates_stride;
     float alpha = row[h->h], beta = row[heads + h->h];
     if (h->d->beta.w.rows == 0) {
         beta = row[h->key * 2 * group + h->h % group];
         alpha = row[h->key * 2 * group + group + h->h % group];
     }
-    h->s->decay[t] = expf(softplus(alpha + h->d->dt[h->h]) * h->d->a[h->h]);
-    h->s->beta[t] = 1.0f / (1.0f + expf(-beta));
+    h->s.decay[t] = expf(softplus(alpha + h->d->dt[h->h]) * h->d->a[h->h]);
+    h->s.beta[t] = 1.0f / (1.0f + expf(-beta));
 }
 
 /* rms_norm(out) * silu(gate) */
 static void finish(const struct model_run *r, const struct head *h, size_t item, float *out)
 {
     size_t dv = (size_t)r->m->t.delta.value_dim;
-    const float *gate = r->delta_z + item * r->delta_z_stride + h->h * dv;
-    r->m->kern->rms_norm(out, h->d->norm, r->m->t.norm_eps, dv, h->s->row);
-    r->m->kern->silu_mul(gate, h->s->row, dv, out);
+    const float *gate = r->delta_gate + item * r->gate_stride + h->h * dv;
+    r->m->kern->rms_norm(out, h->d->norm, r->m->t.norm_eps, dv, h->s.row);
+    r->m->kern->silu_mul(gate, h->s.row, dv, out);
 }
 
 static void run_chunk(const struct model_run *r, const struct head *h, float *state, size_t from,
@@ -150,22 +151,22 @@ static void run_chunk(const struct model_run *r, const struct head *h, float *st
     float eps = r->m->t.norm_eps, *out = r->att + first * r->q_stride + h->h * dv;
     for (size_t t = 0; t < n; t++) {
         for (int i = 0; i < 3; i++)
-            convolve(r, h, from + t, i, h->s->x[i] + t * h->n[i]);
-        normalise(h->s->x[0] + t * dk, dk, eps, 1.0f / sqrtf((float)dk));
-        normalise(h->s->x[1] + t * dk, dk, eps, 1.0f);
+            convolve(r, h, from + t, i, h->s.x[i] + t * h->n[i]);
+        normalise(h->s.x[0] + t * dk, dk, eps, 1.0f / sqrtf((float)dk));
+        normalise(h->s.x[1] + t * dk, dk, eps, 1.0f);
         gates(r, h, first + t, t);
     }
     r->m->kern->delta(&(struct kern_delta){.dk = dk,
                                            .dv = dv,
                                            .ntok = n,
                                            .state = state,
-                                           .q = h->s->x[0],
-                                           .k = h->s->x[1],
-                                           .v = h->s->x[2],
+                                           .q = h->s.x[0],
+                                           .k = h->s.x[1],
+                                           .v = h->s.x[2],
                                            .qk_stride = dk,
                                            .v_stride = dv,
-                                           .decay = h->s->decay,
-                                           .beta = h->s->beta,
+                                           .decay = h->s.decay,
+                                           .beta = h->s.beta,
                                            .gate_stride = 1,
                                            .out = out,
                                            .v_out_stride = r->q_stride});
@@ -177,7 +178,7 @@ static void run_chunk(const struct model_run *r, const struct head *h, float *st
 static void run_head(struct model_run *r, int w, int layer, const struct stretch *st, size_t index)
 {
     const struct model_delta *m = &r->m->t.delta;
-    const struct delta *d = &r->m->deltas[layer];
+    const struct delta *d = r->m->layers[layer].delta;
     size_t dk = (size_t)m->key_dim, dv = (size_t)m->value_dim, keys = (size_t)m->key_heads;
     size_t group = (size_t)m->heads / keys, key = d->grouped ? index / group : index % keys;
     struct head h = {.d = d,
@@ -186,11 +187,10 @@ static void run_head(struct model_run *r, int w, int layer, const struct stretch
                      .key = key,
                      .old = seq_state(st->seq, layer),
                      .next = seq_state_next(st->seq, layer),
-                     .s = &r->workers[w].delta,
                      .at = {key * dk, (keys + key) * dk, 2 * keys * dk + index * dv},
                      .n = {dk, dk, dv}};
     size_t at = state_conv_floats(r->m) + index * dk * dv;
-    lay_out(r->m, r->workers[w].delta_base, h.s);
+    lay_out(r->m, r->workers[w].delta, &h.s);
     for (int i = 0; i < 3; i++)
         fill_taps(r, &h, i);
     memcpy(h.next + at, h.old + at, dk * dv * sizeof(float));
@@ -206,13 +206,13 @@ static void run_head(struct model_run *r, int w, int layer, const struct stretch
 
 static void project(struct model_run *r, int w, int workers, int layer)
 {
-    const struct delta *d = &r->m->deltas[layer];
+    const struct delta *d = r->m->layers[layer].delta;
     const struct linear *const lin[] = {&d->qkv, &d->gate, &d->alpha, &d->beta};
     int n = d->beta.w.rows > 0 ? 4 : 3;
     size_t heads = (size_t)r->m->t.delta.heads;
-    float *out[] = {r->qkv, r->delta_z, r->delta_gates, r->delta_gates + heads};
-    size_t stride[] = {r->qkv_stride, r->delta_z_stride, r->delta_gates_stride,
-                       r->delta_gates_stride};
+    float *out[] = {r->qkv, r->delta_gate, r->delta_rates, r->delta_rates + heads};
+    size_t stride[] = {r->qkv_stride, r->gate_stride, r->rates_stride,
+                       r->rates_stride};
     struct packed p;
     linear_pack(r, w, workers, r->x, r->x_stride, r->n, r->m->layers[layer].attn_norm, lin, n, &p);
     for (int i = 0; i < n; i++) {
