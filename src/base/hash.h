@@ -1,8 +1,8 @@
 /* hash.h: a 64-bit checksum for files of our own: finds damage, not an adversary.
  *
- * Four lanes, each word of eight bytes in turn: lane = rotl(lane ^ word, 29) * odd. For a given lane
- * that is a bijection of the word, and for a given word one of the lane, so that one changed word
- * always changes the sum. About as fast as memory is read. */
+ * Four lanes, each word of eight bytes in turn: lane = rotl(lane ^ word, 29) * odd. For a given
+ * lane that is a bijection of the word, and for a given word one of the lane, so that one changed
+ * word always changes the sum. About as fast as memory is read. */
 #ifndef WEIR_HASH_H
 #define WEIR_HASH_H
 

@@ -17,7 +17,7 @@
 struct head {
     const struct delta *d;
     const struct stretch *st;
-    size_t h, key; /* value head and the key head it belongs to */
+    size_t h, key;    /* value head and the key head it belongs to */
     const float *old; /* of the convolution's inputs, [width - 1][channels] */
     float *next;
     struct delta_scratch s;
@@ -211,8 +211,7 @@ static void project(struct model_run *r, int w, int workers, int layer)
     int n = d->beta.w.rows > 0 ? 4 : 3;
     size_t heads = (size_t)r->m->t.delta.heads;
     float *out[] = {r->qkv, r->delta_gate, r->delta_rates, r->delta_rates + heads};
-    size_t stride[] = {r->qkv_stride, r->gate_stride, r->rates_stride,
-                       r->rates_stride};
+    size_t stride[] = {r->qkv_stride, r->gate_stride, r->rates_stride, r->rates_stride};
     struct packed p;
     linear_pack(r, w, workers, r->x, r->x_stride, r->n, r->m->layers[layer].attn_norm, lin, n, &p);
     for (int i = 0; i < n; i++) {

@@ -126,8 +126,8 @@ int model_seq_snapshot(struct model_seq *s, int32_t positions, struct err *e);
 bool model_seq_forget(struct model_seq *s);
 
 /* ---- state on disk ----
- * A file holds one sequence: its tokens, everything its pages and slots hold, checksums, and what it
- * belongs to. A file of another version, model or cache type, or a damaged one, is refused. */
+ * A file holds one sequence: its tokens, everything its pages and slots hold, checksums, and what
+ * it belongs to. A file of another version, model or cache type, or a damaged one, is refused. */
 
 /* A number that files of different metadata, tensors or size do not share, and hardly ones of
  * different weights: each tensor is sampled. */

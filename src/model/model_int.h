@@ -157,12 +157,12 @@ enum {
     FAM_SHARED = 1 << 14,       /* layers with experts have a shared one */
     FAM_SHARED_GATE = 1 << 15,  /* ffn_gate_inp_shexp */
     FAM_SINKS = 1 << 16,
-    FAM_ROPE_FACTORS = 1 << 17, /* rope_freqs or rope_factors_long and _short may stand there */
-    FAM_LONG_FACTORS = 1 << 18, /* the latter two, whatever the file's scaling is called */
-    FAM_YARN_KEYS = 1 << 19,    /* the file may set YaRN's constants */
-    FAM_GATELESS = 1 << 22,     /* ffn_gate_exps may be missing */
-    FAM_EXPERTS_MUST = 1 << 21, /* has them */
-    FAM_GATED = 1 << 20,        /* layer.gated */
+    FAM_ROPE_FACTORS = 1 << 17,  /* rope_freqs or rope_factors_long and _short may stand there */
+    FAM_LONG_FACTORS = 1 << 18,  /* the latter two, whatever the file's scaling is called */
+    FAM_YARN_KEYS = 1 << 19,     /* the file may set YaRN's constants */
+    FAM_GATELESS = 1 << 22,      /* ffn_gate_exps may be missing */
+    FAM_EXPERTS_MUST = 1 << 21,  /* has them */
+    FAM_GATED = 1 << 20,         /* layer.gated */
     FAM_DELTA_GROUPED = 1 << 23, /* delta.grouped, and ssm_ba holds alpha and beta */
 };
 
@@ -262,7 +262,7 @@ struct worker_scratch {
     unsigned char *pack_expert; /* the columns of one expert, packed */
     struct routes routes;
     float *gather; /* MODEL_PRIVATE_COLUMNS columns of one expert */
-    float *delta; /* a delta_scratch */
+    float *delta;  /* a delta_scratch */
     const void **k_pages, **v_pages;
 };
 
