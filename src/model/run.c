@@ -1,8 +1,8 @@
 /* run.c: the scratch of a forward pass: laid out once, so that decoding allocates nothing.
  *
  * The layout is one function that runs twice: first over no memory to learn the size, then over the
- * memory to place the arrays. It is mapped rather than allocated: what a small batch does not touch
- * costs nothing, and every array begins on a cache line. */
+ * memory to place the arrays. It is mapped rather than allocated, so that every array begins on a
+ * cache line, and is memory from the start: what model_run_bytes says is what is resident. */
 #include "model_int.h"
 
 #include <stdlib.h>
@@ -265,6 +265,13 @@ static void *map(size_t n)
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* One write a page; a request to the system to do it for all is not portable. */
+static void touch(unsigned char *p, size_t n)
+{
+    for (size_t at = 0; at < n; at += 4096)
+        ((volatile unsigned char *)p)[at] = 0;
+}
+
 /* A sequence's page pointers for one attention call: room for the longest sequence there is, of
  * which only what is used becomes memory. */
 #define PAGE_POINTERS ((size_t)MODEL_MAX_POSITIONS / KERN_PAGE)
@@ -277,6 +284,7 @@ static bool map_worker(struct model_run *r, struct worker_scratch *w, const stru
     if (!base)
         return false;
     w->base = base;
+    touch(base, r->worker_bytes);
     lay_out_worker(r, s, w, base);
     w->k_pages = (const void **)(void *)(base + r->worker_bytes);
     w->v_pages = w->k_pages + PAGE_POINTERS;
@@ -316,6 +324,7 @@ int model_run_new(const struct model *m, struct pool *pool, int max_batch, int m
         return err_set(e, ERR_NOMEM, "no memory for batches of %d items (%zu bytes)", max_batch,
                        bytes);
     }
+    touch(r->base, r->base_bytes);
     lay_out_shared(r, r->base);
     *out = r;
     return 0;
