@@ -46,6 +46,9 @@ struct settings {
     /* the request */
     char *model, *system, *preset, *zone, *conversation;
     double temperature, top_p, min_p;
+    double typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier;
+    double repeat_penalty, frequency_penalty, presence_penalty;
+    char *samplers, *logit_bias;
     int64_t top_k, seed, max_tokens;
     bool raw;
     /* money */

@@ -78,6 +78,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
         return rc;
     en->ctx = plan.ctx;
     en->parallel = plan.parallel;
+    en->draft = plan.draft;
     en->max_batch = plan.batch;
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
@@ -90,9 +91,10 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (!rc)
         model_kv_set_slice(en->kv, en->max_batch);
     if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel, &en->fwd, e);
+        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
+                           e);
     if (!rc)
-        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, e);
+        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;
 }
 
@@ -172,6 +174,9 @@ void engine_run_unref(struct engine_run *r)
         return;
     free(r->tokens);
     free(r->end_ids);
+    free(r->bias);
+    free(r->dry_breaks);
+    grammar_state_free(r->grammar);
     free(r);
 }
 
@@ -187,7 +192,29 @@ static int check_job(const struct engine *en, const struct engine_job *job, stru
         if (job->tokens[i] < 0 || job->tokens[i] >= vocab)
             return err_set_at(e, ERR_INVAL, i, "token %d at %zu is outside the vocabulary of %d",
                               job->tokens[i], i, vocab);
-    return sampler_check(&job->sampling, e);
+    if (job->grammar && (!job->vocab || grammar_vocab_count(job->vocab) != vocab))
+        return err_set(e, ERR_INVAL, "a grammar needs the model's vocabulary of %d", vocab);
+    return sampler_check(&job->sampling, vocab, e);
+}
+
+static void *copy_of(const void *p, size_t n)
+{
+    void *out = calloc(1, n + 1);
+    if (out && n > 0)
+        memcpy(out, p, n);
+    return out;
+}
+
+/* The lists of a job's sampling become the run's own. */
+static bool copy_sampling(struct engine_run *r, int32_t vocab)
+{
+    struct engine_sampling *s = &r->job.sampling;
+    size_t words = s->dry_breaks ? ((size_t)vocab + 63) / 64 : 0;
+    r->bias = copy_of(s->bias, s->nbias * sizeof *s->bias);
+    r->dry_breaks = words ? copy_of(s->dry_breaks, words * sizeof *s->dry_breaks) : NULL;
+    s->bias = r->bias;
+    s->dry_breaks = r->dry_breaks;
+    return r->bias && (!words || r->dry_breaks);
 }
 
 /* Room for the whole answer, so that decoding allocates nothing. */
@@ -204,10 +231,9 @@ static struct engine_run *make_run(struct engine *en, const struct engine_job *j
     r->job = *job;
     r->tokens = malloc((job->ntokens + room) * sizeof *r->tokens);
     r->end_ids = calloc(job->nend_ids + 1, sizeof *r->end_ids);
-    if (!r->tokens || !r->end_ids) {
-        free(r->tokens);
-        free(r->end_ids);
-        free(r);
+    if (!r->tokens || !r->end_ids || !copy_sampling(r, model_traits(en->m)->vocab)) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
         return NULL;
     }
     memcpy(r->tokens, job->tokens, job->ntokens * sizeof *r->tokens);
@@ -230,6 +256,13 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
     struct engine_run *r = make_run(en, job);
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for a prompt of %zu tokens", job->ntokens);
+    if (job->grammar)
+        rc = grammar_state_new(job->grammar, job->vocab, &r->grammar, e);
+    if (rc) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
+        return rc;
+    }
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {

@@ -9,6 +9,7 @@
 struct memory_plan {
     int32_t ctx;
     int threads, parallel, batch;
+    size_t draft;
     uint64_t kv_bytes;
 };
 

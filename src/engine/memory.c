@@ -88,13 +88,22 @@ static int refuse(uint64_t ctx, uint64_t need, uint64_t have, const char *what, 
 
 /* The largest batch whose scratch is small beside the weights, so that a small file never costs
  * much more than itself. */
-static int batch_for(const struct model *m, int threads, int parallel)
+static int batch_for(const struct model *m, const struct memory_plan *p)
 {
     uint64_t most = model_weight_bytes(m) / 4 + (4u << 20);
-    int batch = ENGINE_BATCH_MAX, least = parallel > ENGINE_BATCH_MIN ? parallel : ENGINE_BATCH_MIN;
-    while (batch / 2 >= least && model_run_bytes(m, threads, batch, parallel) > most)
+    int need = p->parallel + (int)p->draft, batch = ENGINE_BATCH_MAX;
+    int least = need > ENGINE_BATCH_MIN ? need : ENGINE_BATCH_MIN;
+    while (batch / 2 >= least && model_run_bytes(m, p->threads, batch, need) > most)
         batch /= 2;
-    return batch > parallel ? batch : parallel;
+    return batch > need ? batch : need;
+}
+
+/* A guess that does not come true is cut off again, which recurrent state does not allow. */
+static size_t draft_of(const struct model *m, int asked)
+{
+    if (asked < 0 || model_kv_state_bytes(m) > 0)
+        return 0;
+    return asked == 0 || asked > ENGINE_DRAFT ? ENGINE_DRAFT : (size_t)asked;
 }
 
 /* The most positions, in whole pages, of one session within `have` bytes, at most `ctx`. */
@@ -133,9 +142,10 @@ int memory_plan(const struct model *m, const struct engine_params *p, struct mem
     int rc = model_cache_check(m, c, e);
     if (rc)
         return rc;
-    int threads = engine_threads(p->threads);
-    int parallel = p->parallel > 0 ? p->parallel : ENGINE_PARALLEL;
-    int32_t slice = batch_for(m, threads, parallel);
+    struct memory_plan plan = {.threads = engine_threads(p->threads),
+                               .parallel = p->parallel > 0 ? p->parallel : ENGINE_PARALLEL,
+                               .draft = draft_of(m, p->draft)};
+    int32_t slice = plan.batch = batch_for(m, &plan);
     uint64_t have = p->kv_bytes ? p->kv_bytes : budget_of(m);
     const char *what = p->kv_bytes ? "the limit is" : "free are";
     int32_t ctx = p->ctx > 0 ? p->ctx : model_traits(m)->ctx_train;
@@ -145,11 +155,9 @@ int memory_plan(const struct model *m, const struct engine_params *p, struct mem
     if (most < KERN_PAGE && most < ctx)
         return refuse(KERN_PAGE, model_kv_need(m, c, KERN_PAGE, slice), have, what, e);
     uint64_t one = model_kv_need(m, c, most, slice), snapshot = model_kv_snapshot_bytes(m, c);
-    *out = (struct memory_plan){.ctx = most,
-                                .threads = threads,
-                                .parallel = parallel,
-                                .batch = slice,
-                                .kv_bytes = limit_of(p, one, snapshot, have, parallel)};
+    plan.ctx = most;
+    plan.kv_bytes = limit_of(p, one, snapshot, have, plan.parallel);
+    *out = plan;
     return 0;
 }
 
@@ -169,7 +177,7 @@ int engine_memory_of(const struct model *m, const struct engine_params *p,
         .kv_session = model_kv_need(m, p->cache, plan.ctx, plan.batch),
         .kv_snapshot = model_kv_snapshot_bytes(m, p->cache),
         .kv_limit = plan.kv_bytes,
-        .scratch = model_run_bytes(m, plan.threads, plan.batch, plan.parallel) +
+        .scratch = model_run_bytes(m, plan.threads, plan.batch, plan.parallel + (int)plan.draft) +
                    sampler_bytes(model_traits(m)->vocab),
     };
     v.total = v.weights + v.kv_session + v.scratch;

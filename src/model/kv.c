@@ -131,12 +131,17 @@ static int32_t window_page(const struct model *m, int32_t position)
     return from / KERN_PAGE;
 }
 
+static int32_t kept_page(const struct model *m, int32_t len)
+{
+    return window_page(m, len > MODEL_UNDO ? len - MODEL_UNDO : 0);
+}
+
 /* A window of w positions and a stretch of n, wherever they begin in a page. */
 static int32_t window_pages(const struct model *m, int32_t slice, int32_t len, int32_t positions)
 {
-    int64_t span = (int64_t)m->t.window + slice;
+    int64_t span = (int64_t)m->t.window + MODEL_UNDO + slice;
     int64_t most = (span + KERN_PAGE - 2) / KERN_PAGE + 1;
-    int64_t all = state_pages_for(positions) - window_page(m, len);
+    int64_t all = state_pages_for(positions) - kept_page(m, len);
     return (int32_t)(all < most ? all : most);
 }
 
@@ -278,6 +283,11 @@ int model_kv_pages_free(const struct model_kv *kv)
 int32_t kv_window_page(const struct model_kv *kv, int32_t position)
 {
     return window_page(kv->m, position);
+}
+
+int32_t kv_kept_page(const struct model_kv *kv, int32_t len)
+{
+    return kept_page(kv->m, len);
 }
 
 int32_t kv_window_pages(const struct model_kv *kv, int32_t len, int32_t positions)

@@ -1,7 +1,8 @@
 /* seq.c: one timeline's pages: reserving, writing on, cutting, sharing.
  *
  * Of the full layers a sequence holds every page up to its length. Of the window layers it holds
- * those that a token to come can see, and those a snapshot needs; a page that nothing needs goes
+ * those that a token to come can see, or could if the last few were taken back, and those a
+ * snapshot needs; a page that nothing needs goes
  * into the sequence's stock, from which the next positions are served, so that a reservation once
  * given holds to its end and a pass never fails for want of a page. Of the recurrent layers it
  * holds two slots: the state at its length, and the one the next pass writes. */
@@ -78,7 +79,7 @@ int32_t seq_stock_missing(const struct model_seq *s, int32_t positions)
     if (!has(s, STATE_WINDOW) || positions <= s->len)
         return 0;
     int32_t own = 0, end = s->npages[STATE_WINDOW];
-    for (int32_t p = kv_window_page(s->kv, s->len); p < end; p++)
+    for (int32_t p = kv_kept_page(s->kv, s->len); p < end; p++)
         own += is_own(s, p);
     int32_t later = state_pages_for(positions) - end;
     int32_t most = kv_window_pages(s->kv, s->len, positions);
@@ -104,7 +105,7 @@ void seq_sweep(struct model_seq *s, int32_t from)
     if (!has(s, STATE_WINDOW))
         return;
     int32_t *pages = s->pages[STATE_WINDOW];
-    int32_t end = kv_window_page(s->kv, s->len);
+    int32_t end = kv_kept_page(s->kv, s->len);
     end = end < s->npages[STATE_WINDOW] ? end : s->npages[STATE_WINDOW];
     for (int32_t p = from; p < end; p++) {
         if (pages[p] < 0 || seq_retains(s, p))
@@ -119,14 +120,14 @@ void seq_sweep(struct model_seq *s, int32_t from)
 
 void seq_advance(struct model_seq *s, int32_t n)
 {
-    int32_t seen_from = kv_window_page(s->kv, s->len); /* what lies before was swept already */
+    int32_t kept = kv_kept_page(s->kv, s->len); /* what lies before was swept already */
     s->len += n;
     if (has(s, STATE_RECURRENT)) {
         int32_t written = s->next;
         s->next = s->state;
         s->state = written;
     }
-    seq_sweep(s, seen_from);
+    seq_sweep(s, kept);
     place(s);
 }
 

@@ -44,6 +44,8 @@ struct model_kv {
 };
 
 #define MODEL_SNAPSHOTS 12
+/* A sequence that goes on can be cut back by so many positions at least: guesses that fail. */
+#define MODEL_UNDO 16
 
 struct snapshot {
     int32_t position;
@@ -104,6 +106,8 @@ static inline int32_t state_from(const struct model_traits *t, enum model_layer_
 
 /* The first page that a token at `position`, or any later one, sees in the window class. */
 int32_t kv_window_page(const struct model_kv *kv, int32_t position);
+/* The first page that a sequence of this length keeps, snapshots apart. */
+int32_t kv_kept_page(const struct model_kv *kv, int32_t len);
 /* Window pages that a sequence needs at once to go from `len` to `positions`. */
 int32_t kv_window_pages(const struct model_kv *kv, int32_t len, int32_t positions);
 

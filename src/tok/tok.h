@@ -2,8 +2,8 @@
  * may use it.
  *
  * Special tokens are recognised only outside the byte ranges that came from messages: the caller
- * passes runs of text, each trusted (the template's own) or not, and no special token is found in
- * or across an untrusted run. Linear time in the input. */
+ * passes runs of text, each trusted (the template's own) or not, and no token that means something
+ * to a template is found in or across an untrusted run. Linear time in the input. */
 #ifndef WEIR_TOK_H
 #define WEIR_TOK_H
 
