@@ -41,6 +41,7 @@ struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
     int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    char *cache_type;
     bool offline;
     /* the request */
     char *model, *system, *preset, *zone, *conversation;

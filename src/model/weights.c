@@ -239,6 +239,37 @@ static int bind_attention(struct binder *b, struct layer *l, struct err *e)
     return rc;
 }
 
+/* A delta net's tensors carry attention's names where they do the same. */
+static int bind_delta(struct binder *b, struct layer *l, struct err *e)
+{
+    struct model *m = b->m;
+    const struct model_delta *t = &m->t.delta;
+    struct delta *d = l->delta;
+    size_t width = (size_t)m->t.width, heads = (size_t)t->heads, channels = delta_channels(m);
+    size_t values = heads * (size_t)t->value_dim;
+    d->grouped = family_has(m, FAM_DELTA_GROUPED);
+    int rc = bind_norm(b, "attn_norm", width, &l->attn_norm, e);
+    if (!rc)
+        rc = bind_linear(b, "attn_qkv", width, channels, WITH_SCALE, &d->qkv, e);
+    if (!rc)
+        rc = bind_linear(b, "attn_gate", width, values, WITH_SCALE, &d->gate, e);
+    if (!rc && d->grouped)
+        rc = bind_linear(b, "ssm_ba", width, 2 * heads, 0, &d->alpha, e);
+    if (!rc && !d->grouped)
+        rc = bind_linear(b, "ssm_alpha", width, heads, WITH_SCALE, &d->alpha, e);
+    if (!rc && !d->grouped)
+        rc = bind_linear(b, "ssm_beta", width, heads, WITH_SCALE, &d->beta, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_conv1d", ".weight", (size_t)t->conv, channels, MUST, &d->conv, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_a", "", heads, 1, MUST, &d->a, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_dt", ".bias", heads, 1, MUST, &d->dt, e);
+    if (!rc)
+        rc = bind_norm(b, "ssm_norm", (size_t)t->value_dim, &d->norm, e);
+    return rc ? rc : bind_linear(b, "ssm_out", values, width, WITH_SCALE, &l->o, e);
+}
+
 /* llama.cpp's build_ffn adds a bias before it scales, its build_attn the other way round. */
 static int bind_dense(struct binder *b, struct layer *l, struct err *e)
 {
@@ -327,6 +358,7 @@ static void shape_layer(struct model *m, int i, struct layer *l)
     l->l2_qk = b->l2_qk && !nope;
     l->gated = family_has(m, FAM_GATED);
     l->moe = has_experts(m, i) ? &m->moes[i] : NULL;
+    l->delta = l->kind == MODEL_LAYER_RECURRENT ? &m->deltas[i] : NULL;
 }
 
 static int bind_layer(struct binder *b, int i, struct layer *l, struct err *e)
@@ -335,7 +367,7 @@ static int bind_layer(struct binder *b, int i, struct layer *l, struct err *e)
     size_t width = (size_t)m->t.width;
     shape_layer(m, i, l);
     snprintf(b->prefix, sizeof b->prefix, "blk.%d.", i);
-    int rc = bind_attention(b, l, e);
+    int rc = l->delta ? bind_delta(b, l, e) : bind_attention(b, l, e);
     if (!rc)
         rc = bind_norm(b, family_has(m, FAM_FFN_NORM_POST) ? "post_attention_norm" : "ffn_norm",
                        width, &l->ffn_norm, e);
@@ -472,8 +504,9 @@ int weights_bind(struct model *m, struct err *e)
     struct binder b = {.m = m, .used = calloc(n, sizeof(bool))};
     m->layers = calloc((size_t)m->t.layers, sizeof *m->layers);
     m->moes = calloc((size_t)m->t.layers, sizeof *m->moes);
+    m->deltas = calloc((size_t)m->t.layers, sizeof *m->deltas);
     int rc = 0;
-    if (!b.used || !m->layers || !m->moes)
+    if (!b.used || !m->layers || !m->moes || !m->deltas)
         rc = err_set(e, ERR_NOMEM, "no memory for %d layers", m->t.layers);
     if (!rc)
         rc = bind_all(&b, e);
