@@ -228,19 +228,23 @@ static void bench_limits(const struct settings *s, const struct model *m, struct
     int threads = thread_count(s);
     double read = kern_measure_read(threads, 500), macs = kern_measure_int8(threads, 500);
     if (s->json) {
-        buf_printf(out,
-                   ",\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,\"params\":%llu,"
-                   "\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
-                   threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
-                   (unsigned long long)model_params(m), read, macs);
+        buf_printf(
+            out,
+            ",\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,"
+            "\"active_bytes\":%llu,\"params\":%llu,\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
+            threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
+            (unsigned long long)model_active_bytes(m), (unsigned long long)model_params(m), read,
+            macs);
         return;
     }
     buf_printf(
         out,
         "%d threads, %s kernels; the machine reads %.1f GB/s and multiplies %.0f G int8 pairs/s\n",
         threads, kern_get()->name, read / 1e9, macs / 1e9);
-    buf_printf(out, "weights %.1f MB: decoding cannot pass %.1f tokens/s\n",
-               (double)model_weight_bytes(m) / 1e6, read / (double)model_weight_bytes(m));
+    buf_printf(out,
+               "weights %.1f MB, of which a token reads %.1f: decoding cannot pass %.1f tokens/s\n",
+               (double)model_weight_bytes(m) / 1e6, (double)model_active_bytes(m) / 1e6,
+               read / (double)model_active_bytes(m));
 }
 
 int cmd_bench(const struct settings *s, int argc, char **argv)

@@ -87,6 +87,8 @@ static const struct option table[] = {
      "compute threads; 0: one per processor"},
     {"parallel", 0, OPTION_INT, AT(parallel), "N", "8", 1, 256, CMD_SERVE | CMD_SHOW, true,
      "sessions that one model steps together"},
+    {"draft", 0, OPTION_INT, AT(draft), "N", "8", 0, 8, CMD_SERVE | CMD_ASK | CMD_HELLO, true,
+     "tokens guessed ahead from what the text repeats (the answer is the same); 0: none"},
     {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | ASKING, true,
      "open no connection off this machine"},
 

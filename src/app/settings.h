@@ -40,7 +40,7 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, keep_minutes;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
     char *cache_type;
     bool offline;
     /* the request */

@@ -148,6 +148,12 @@ static struct gen_logprob name_token(struct gen_run *r, const struct engine_logp
         .token = str_n(NULL, bytes->n - *from), .id = lp->id, .logprob = lp->logprob};
 }
 
+/* A control token is shown to the parser where the model's syntax has it, and to nobody else. */
+static bool is_syntax(const struct gen_run *r, int32_t id)
+{
+    return tok_is_control(r->l->tok, id) && tmpl_parser_wants(r->parser, tok_piece(r->l->tok, id));
+}
+
 /* The token's bytes and, where they are wanted, its log-probabilities to the hold. The bytes of the
  * alternatives are gathered first: the buffer may move while it grows. */
 static void hold_token(struct gen_run *r, const struct engine_token *t)
@@ -156,7 +162,7 @@ static void hold_token(struct gen_run *r, const struct engine_token *t)
     size_t from[32], n = 0;
     struct buf names = BUF_INIT(MAX_PIECE);
     buf_clear(&r->piece);
-    tok_decode(r->l->tok, t->id, r->opens_text, false, &r->piece);
+    tok_decode(r->l->tok, t->id, r->opens_text, is_syntax(r, t->id), &r->piece);
     r->opens_text = false;
     struct str bytes = buf_str(&r->piece);
     if (!r->req->logprobs) {
@@ -264,7 +270,7 @@ static struct gen_run *run_new(struct local *l, const struct gen_req *req, bool 
     r->clean = BUF_INIT(MAX_HELD * 3);
     atomic_init(&r->cancelled, false);
     tmpl_hold_init(&r->hold, MAX_HELD);
-    r->parser = tmpl_parser_new(chat ? l->syntax : TMPL_SYNTAX_PLAIN, tools, 0,
+    r->parser = tmpl_parser_new(chat ? l->syntax : TMPL_SYNTAX_PLAIN, tools ? req : NULL, 0,
                                 (struct gen_sink){.event = pass, .ctx = r});
     if (r->parser && thinks)
         tmpl_parser_thinks(r->parser);

@@ -217,6 +217,15 @@ static size_t lay_out_worker(const struct model_run *r, const struct worker_size
     return c.at;
 }
 
+/* Of the layers that are dense: what a file says and no tensor bears out costs nothing. */
+static size_t widest_ff(const struct model *m)
+{
+    size_t most = 0;
+    for (int i = 0; i < m->t.layers; i++)
+        most = max_size(most, m->layers[i].up.w.rows);
+    return most;
+}
+
 static void plan_experts(struct model_run *r, struct worker_sizes *s)
 {
     const struct recipe *b = &r->m->b;
@@ -247,13 +256,16 @@ static void plan(struct model_run *r, const struct model *m, int max_batch, int 
     r->qkv_stride = stride_of(max_size((r->gated ? 2 * q : q) + 2 * kv, delta_channels(m)));
     r->gate_stride = stride_of(values);
     r->rates_stride = stride_of(2 * (size_t)t->delta.heads);
-    r->ff_stride = stride_of((size_t)t->ff);
+    r->ff_stride = stride_of(widest_ff(m));
     r->pack_bytes = measure(m, m->exact, (size_t)max_batch, &s->mul);
     s->pack = measure(m, m->exact, MODEL_PRIVATE_COLUMNS, &s->mul);
     plan_experts(r, s);
     s->attn = attn_bytes(m);
-    size_t k = max_size(max_size((size_t)t->width, max_size(q, values)), (size_t)t->ff);
-    k = max_size(k, (size_t)max_size((size_t)m->b.ff_expert, (size_t)m->b.ff_shared));
+    struct inputs in;
+    size_t k = 0;
+    find_inputs(m, m->exact, false, &in);
+    for (int i = 0; i < in.n; i++)
+        k = max_size(k, in.k[i]);
     s->rows = m->exact ? KERN_ROW_GRAIN * k * sizeof(float) : 0;
     r->base_bytes = lay_out_shared(r, NULL);
 }

@@ -299,14 +299,32 @@ static int bind_shared(struct binder *b, struct moe *x, struct err *e)
 {
     struct model *m = b->m;
     size_t width = (size_t)m->t.width, ff = (size_t)m->b.ff_shared;
-    int rc = bind_linear(b, "ffn_gate_shexp", width, ff, 0, &x->shared_gate, e);
+    unsigned with = family_has(m, FAM_EXPERT_SCALE) ? WITH_SCALE : 0;
+    int rc = bind_linear(b, "ffn_gate_shexp", width, ff, with, &x->shared_gate, e);
     if (!rc)
-        rc = bind_linear(b, "ffn_up_shexp", width, ff, 0, &x->shared_up, e);
+        rc = bind_linear(b, "ffn_up_shexp", width, ff, with, &x->shared_up, e);
     if (!rc)
-        rc = bind_linear(b, "ffn_down_shexp", ff, width, 0, &x->shared_down, e);
+        rc = bind_linear(b, "ffn_down_shexp", ff, width, with, &x->shared_down, e);
     if (!rc && family_has(m, FAM_SHARED_GATE))
         rc = bind_linear(b, "ffn_gate_inp_shexp", width, 1, 0, &x->shared_router, e);
     return rc;
+}
+
+/* One stack of both, each expert's gate before its up; or two. */
+static int bind_gate_and_up(struct binder *b, struct moe *x, struct err *e)
+{
+    size_t width = (size_t)b->m->t.width, ff = (size_t)b->m->b.ff_expert;
+    if (has(b, "ffn_gate_up_exps", ".weight")) {
+        int rc = bind_experts(b, "ffn_gate_up_exps", width, 2 * ff, &x->gate, e);
+        x->gate.w.rows = ff;
+        x->up = x->gate;
+        x->up.w.data = (const unsigned char *)x->gate.w.data + ff * x->gate.w.stride;
+        return rc;
+    }
+    int rc = bind_experts(b, "ffn_up_exps", width, ff, &x->up, e);
+    if (rc || (family_has(b->m, FAM_GATELESS) && !has(b, "ffn_gate_exps", ".weight")))
+        return rc;
+    return bind_experts(b, "ffn_gate_exps", width, ff, &x->gate, e);
 }
 
 static int bind_moe(struct binder *b, struct moe *x, struct err *e)
@@ -316,12 +334,9 @@ static int bind_moe(struct binder *b, struct moe *x, struct err *e)
     unsigned with = family_has(m, FAM_EXPERT_BIAS) ? MUST_HAVE_BIAS : 0;
     int rc = bind_linear(b, "ffn_gate_inp", width, (size_t)m->b.experts, with, &x->router, e);
     if (!rc)
-        rc = bind_experts(b, "ffn_up_exps", width, ff, &x->up, e);
+        rc = bind_gate_and_up(b, x, e);
     if (!rc)
         rc = bind_experts(b, "ffn_down_exps", ff, width, &x->down, e);
-    bool gateless = family_has(m, FAM_GATELESS) && !has(b, "ffn_gate_exps", ".weight");
-    if (!rc && !gateless)
-        rc = bind_experts(b, "ffn_gate_exps", width, ff, &x->gate, e);
     if (!rc && family_has(m, FAM_SHARED) && m->b.ff_shared > 0)
         rc = bind_shared(b, x, e);
     return rc;
@@ -452,7 +467,9 @@ static void count_weights(struct model *m)
         if (!x)
             continue;
         uint64_t idle = (uint64_t)(m->b.experts - m->b.experts_used);
-        m->active_bytes -= idle * (x->gate.bytes + x->up.bytes + x->down.bytes);
+        uint64_t each = (x->gate.w.stride * x->gate.w.rows) + (x->up.w.stride * x->up.w.rows) +
+                        (x->down.w.stride * x->down.w.rows);
+        m->active_bytes -= idle * each;
     }
 }
 
@@ -462,6 +479,11 @@ static int bind_all(struct binder *b, struct err *e)
     int rc = bind_output(b, e);
     for (int i = 0; !rc && i < m->t.layers; i++)
         rc = bind_layer(b, i, &m->layers[i], e);
+    bool experts = false;
+    for (int i = 0; !rc && i < m->t.layers; i++)
+        experts = experts || m->layers[i].moe;
+    if (!experts)
+        m->b.experts = m->b.experts_used = 0;
     if (!rc)
         rc = bind_rope_factors(b, e);
     if (!rc)
@@ -473,10 +495,10 @@ static int bind_all(struct binder *b, struct err *e)
 
 int weights_bind(struct model *m, struct err *e)
 {
-    /* A layer has eight tensors at the least, so a file cannot have more layers than an eighth of
+    /* A layer has six tensors at the least, so a file cannot have more layers than a sixth of
      * them: what is allocated is bounded by what the file holds. */
     size_t n = gguf_ntensors(m->g);
-    if ((size_t)m->t.layers > n / 8)
+    if ((size_t)m->t.layers > n / 6)
         return err_set(e, ERR_FORMAT, "key %s.block_count is %d but the file has %zu tensors",
                        m->t.family, m->t.layers, n);
     struct binder b = {.m = m, .used = calloc(n, sizeof(bool))};

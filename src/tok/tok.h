@@ -51,4 +51,10 @@ int tok_encode(const struct tok *t, const struct tok_span *spans, size_t nspans,
  * pass them through utf8_partial_tail. */
 void tok_decode(const struct tok *t, int32_t id, bool first, bool show_control, struct buf *out);
 
+/* The words that a pre-tokenizer, by its name in files, cuts a text into before merging: word() for
+ * each in order until it returns non-zero, which is returned. For tests and for looking closely.
+ * ERR_UNSUPPORTED names one that is not known. */
+int tok_words(struct str pre, struct str text, int (*word)(void *ctx, struct str word), void *ctx,
+              struct err *e);
+
 #endif

@@ -641,3 +641,11 @@ int tok_split_run(const struct tok_split *s, struct str text,
     struct walk w = {s, word, ctx};
     return walk_stage(&w, 0, text);
 }
+
+int tok_words(struct str pre, struct str text, int (*word)(void *ctx, struct str word), void *ctx,
+              struct err *e)
+{
+    const struct tok_split *s = tok_split_find(pre);
+    return s ? tok_split_run(s, text, word, ctx)
+             : err_set(e, ERR_UNSUPPORTED, "pre-tokenizer \"%.*s\" is not known", STR_ARG(pre));
+}
