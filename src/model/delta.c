@@ -99,7 +99,7 @@ static void keep_inputs(const struct model_run *r, const struct head *h, int i)
 
 /* ---- the rule ---- */
 
-/* x *= scale / |x|, the square's sum in 16 lanes as in the kernels. */
+/* x *= scale / sqrt(|x|^2 + eps), the square's sum in 16 lanes as in the kernels. */
 static void normalise(float *x, size_t n, float eps, float scale)
 {
     float lanes[16] = {0};
@@ -109,7 +109,7 @@ static void normalise(float *x, size_t n, float eps, float scale)
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t j = 0; j < half; j++)
             lanes[j] += lanes[j + half];
-    float s = 1.0f / fmaxf(sqrtf(lanes[0]), eps);
+    float s = 1.0f / sqrtf(lanes[0] + eps);
     for (size_t i = 0; i < n; i++)
         x[i] = x[i] * s * scale;
 }

@@ -44,7 +44,8 @@ struct rig {
     struct model_run *run;
 };
 
-static inline struct rig rig_new(const struct model *m, int threads, enum model_cache cache, int pages, int batch)
+static inline struct rig rig_new(const struct model *m, int threads, enum model_cache cache,
+                                 int pages, int batch)
 {
     struct rig g;
     struct err e = {0};
@@ -83,8 +84,8 @@ static inline void fill_tokens(int32_t *t, size_t n, int32_t vocab, uint32_t see
 }
 
 /* Logits of all n tokens, fed `slice` at a time. */
-static inline float *all_logits(const struct model *m, int threads, enum model_cache cache, const int32_t *tokens,
-                                size_t n, size_t slice)
+static inline float *all_logits(const struct model *m, int threads, enum model_cache cache,
+                                const int32_t *tokens, size_t n, size_t slice)
 {
     size_t vocab = (size_t)model_traits(m)->vocab;
     float *out = malloc(n * vocab * sizeof *out);
