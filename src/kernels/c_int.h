@@ -13,6 +13,37 @@ static inline float c_dot(const float *a, const float *b, size_t n)
     return lanes_sum(l);
 }
 
+/* A block of weights as integers: the value of element i is d * q[i], + m for Q4_1 and Q5_1. */
+struct c_block_32 {
+    float d, m;
+    int8_t q[BLOCK];
+};
+
+/* The same of a super-block: d * scale * q - dmin * min, with scales and minima repeated where a
+ * sub-block is 32 long; offsets of scales and elements are taken off. */
+struct c_block_256 {
+    float d, dmin;
+    int8_t scale[16];
+    uint8_t min[16];
+    int8_t q[256];
+};
+
+void c_block_32(enum kern_type type, const uint8_t *p, struct c_block_32 *b);
+void c_block_256(enum kern_type type, const uint8_t *p, struct c_block_256 *b);
+
+/* Packed activations: n columns of k floats, or of k / 32 or k / 256 of these. */
+struct c_act_32 {
+    float d;
+    int32_t sum;
+    int8_t q[BLOCK];
+};
+
+struct c_act_256 {
+    float d;
+    int16_t sum[16]; /* of each 16 elements */
+    int8_t q[256];
+};
+
 bool c_has(enum kern_type type);
 size_t c_act_bytes(enum kern_type type, size_t n, size_t k);
 void c_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k, size_t c0,

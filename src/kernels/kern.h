@@ -13,16 +13,20 @@
  *    has d = NaN and q = 0, so every output of that column is NaN.
  *    For weights in super-blocks of 256 (Q2_K to Q6_K, IQ4_XS) the same in blocks of 256.
  *  - A product with quantised weights is its blocks in index order, acc from 0, each an exact
- *    integer dot product and one fused multiply-add:
+ *    integer dot product and one fused multiply-add. q and scale are the integers of the format
+ *    (block_int.h), d_w, m_w and dmin_w its halves as floats, whatever they are: one that is not
+ *    finite, or overflows with d_x, takes part as such (infinity * 0 is NaN).
  *      Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4:  acc = fma(d_w * d_x, (float)dot, acc)
  *          dot over the integers the block stands for: q of Q8_0, q - 8 of Q4_0, q - 16 of Q5_0,
- *          the table's value of IQ4_NL, twice the value of MXFP4 (whose d_w is 2^(e - 128)).
+ *          the table's value of IQ4_NL, twice the value of MXFP4, whose d_w is 2^(e - 128): a
+ *          subnormal for e = 0 and 1, and 2^127 for e = 255.
  *      Q4_1, Q5_1:  the same with q, and then  acc = fma(m_w, d_x * (float)sum_x, acc)
  *      Q3_K, Q6_K, IQ4_XS:  acc = fma(d_w * d_x, (float)S, acc),  S = sum over the sub-blocks of
  *          scale * dot, a 32-bit integer (q - 4 and scale - 32 of Q3_K, q - 32 of Q6_K, scale - 32
  *          and the table's value of IQ4_XS)
  *      Q2_K, Q4_K, Q5_K:  the same with q, and then  acc = fma(-(dmin_w * d_x), (float)M, acc),
- *          M = sum over the sub-blocks of min * sum_x
+ *          M = sum over the sub-blocks of min * sum_x, sum_x the sum of x over the sub-block
+ *    (float) of a 32-bit integer rounds to nearest even.
  *    BF16 and F16 are floats and multiplied as such.
  *  - Sums of floats (products with float weights, scores, norms): 16 lanes from 0, element i goes
  *    to lane i % 16 by fma, then lanes are added as a tree: l[i] + l[i+8], then +4, +2, +1. A tail
@@ -151,8 +155,8 @@ struct kern {
     void (*mul)(const struct kern_mul *m);
 
     /* ---- rows ---- */
-    /* Unpack k elements of a row to floats, lossless to the format's definition. k is a multiple of
-     * the block. */
+    /* Unpack k elements of a row to floats, k a multiple of the block: d * q (+ m), or in
+     * super-blocks (d * scale) * q - dmin * min, each operation rounded, none fused. */
     void (*unpack)(enum kern_type type, const void *row, size_t k, float *out);
     void (*to_f16)(const float *x, size_t n,
                    uint16_t *out); /* round to nearest even; NaN stays NaN */
@@ -180,7 +184,7 @@ struct kern {
      * gelu(g) = (0.5 * g) * (1 + tanh(u)). up NULL: gelu(gate). tanh is kern_int.h's, from the same
      * exponential. */
     void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
-    /* gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit);
+    /* gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit), a NaN stays a NaN;
      * out = g / (1 + exp(-alpha * g)) * (u + 1) */
     void (*swiglu_oai)(const float *gate, const float *up, float alpha, float limit, size_t n,
                        float *out);
@@ -196,8 +200,8 @@ struct kern {
     void (*delta)(const struct kern_delta *d);
 };
 
-/* The table for this processor, made once; thread-safe. WEIR_CPU=c|avx2|avx512vnni caps it (tests,
- * bug reports). */
+/* The table for this processor, made once; thread-safe. WEIR_CPU=c|avx2|avx512vnni|neon caps it
+ * (tests, bug reports). */
 const struct kern *kern_get(void);
 /* The table of one named set, for checkkern and the tests; NULL when this processor lacks it. */
 const struct kern *kern_get_named(const char *name);

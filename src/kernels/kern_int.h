@@ -1,6 +1,6 @@
-/* kern_int.h: what the variants of the kernels share: block layouts, the half-precision
- * conversions, the exponential and the order of float sums, as plain C that every variant must
- * equal bit for bit. Never leaves kernels/. */
+/* kern_int.h: what the variants of the kernels share: the half-precision conversions, the
+ * exponential and the order of float sums, as plain C that every variant must equal bit for bit.
+ * Never leaves kernels/. */
 #ifndef WEIR_KERN_INT_H
 #define WEIR_KERN_INT_H
 
@@ -9,15 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- blocks of weights, as they lie in a file ----
- * Q8_0, 34 bytes: f16 d, int8 q[32]; value = d * q
- * Q4_1, 20 bytes: f16 d, f16 m, 16 bytes of nibbles; byte i holds element i low, i + 16 high;
- * value = d * q + m
- * Q4_0, 18 bytes: f16 d, 16 bytes of nibbles; value = d * (q - 8) */
-#define BLOCK 32
-#define Q4_0_BYTES 18
-#define Q8_0_BYTES 34
-#define Q4_1_BYTES 20
+#define BLOCK 32 /* elements of a small block; block_int.h has the formats */
 
 /* A block of activations whose largest magnitude is below this counts as zeros: 127 / amax must
  * not overflow. */
@@ -27,12 +19,14 @@
 void kern_c_fill(struct kern *t);
 void kern_avx2_fill(struct kern *t);
 void kern_avx512_fill(struct kern *t);
+void kern_neon_fill(struct kern *t);
 
 /* `rounds` rounds of a set's own int8 instruction, in registers; returns the multiply-adds done. */
 typedef uint64_t kern_int8_loop(uint64_t rounds);
 uint64_t kern_c_int8_loop(uint64_t rounds);
 uint64_t kern_avx2_int8_loop(uint64_t rounds);
 uint64_t kern_avx512_int8_loop(uint64_t rounds);
+uint64_t kern_neon_int8_loop(uint64_t rounds);
 kern_int8_loop *kern_int8_best(void); /* of the widest set that kern_get may use */
 
 static inline size_t round_up(size_t n, size_t to)

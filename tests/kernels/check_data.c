@@ -62,6 +62,7 @@ void fill_floats(float *x, size_t n, enum fill kind)
         switch (kind) {
         case FILL_ZERO: f = rnd_below(2) ? 0.0f : -0.0f; break;
         case FILL_MINUS_MAX: f = -3.25f; break;
+        case FILL_ENDS: f = rnd_below(2) ? 3.25f : -3.25f; break;
         case FILL_SPIKE: f *= 1e-3f; break;
         case FILL_HUGE: f *= 1e37f; break;
         case FILL_TINY: f *= rnd_below(2) ? 1e-31f : 1e-40f; break;
@@ -168,78 +169,4 @@ void check_true(const char *what, bool ok)
         return;
     check_failures++;
     printf("FAILED %s\n", what);
-}
-
-/* ---- weights ---- */
-size_t type_block(enum kern_type t)
-{
-    return t == KERN_Q8_0 || t == KERN_Q4_1 ? 32 : 1;
-}
-
-size_t type_row_bytes(enum kern_type t, size_t k)
-{
-    switch (t) {
-    case KERN_F32: return k * 4;
-    case KERN_F16: return k * 2;
-    case KERN_Q8_0: return k / 32 * 34;
-    case KERN_Q4_1: return k / 32 * 20;
-    default: return 0;
-    }
-}
-
-const char *type_name(enum kern_type t)
-{
-    switch (t) {
-    case KERN_F32: return "f32";
-    case KERN_F16: return "f16";
-    case KERN_Q8_0: return "q8_0";
-    case KERN_Q4_1: return "q4_1";
-    default: return "?";
-    }
-}
-
-/* Any finite half, often an extreme one. */
-static uint16_t finite_half(void)
-{
-    static const uint16_t extreme[] = {0,      0x8000, 1,      0x8001, 0x03ff,
-                                       0x0400, 0x7bff, 0xfbff, 0x3c00};
-    if (rnd_below(6) == 0)
-        return extreme[rnd_below(sizeof extreme / sizeof *extreme)];
-    uint16_t h = (uint16_t)rnd();
-    if (rnd_below(4))
-        h = (uint16_t)((h & 0x8fff) | 0x2000); /* the usual size of a scale */
-    return (h & 0x7c00) == 0x7c00 ? (uint16_t)(h ^ 0x4000) : h;
-}
-
-static void fill_block(uint8_t *p, size_t scales, size_t bytes)
-{
-    rnd_bytes(p, bytes);
-    size_t pattern = rnd_below(6);
-    if (pattern < 3)
-        memset(p + 2 * scales,
-               pattern == 0   ? 0x80
-               : pattern == 1 ? 0xff
-                              : 0x7f,
-               bytes - 2 * scales);
-    for (size_t i = 0; i < scales; i++) {
-        uint16_t h = finite_half();
-        memcpy(p + 2 * i, &h, 2);
-    }
-}
-
-void fill_weights(void *p, enum kern_type t, size_t rows, size_t k, size_t stride)
-{
-    for (size_t r = 0; r < rows; r++) {
-        uint8_t *row = (uint8_t *)p + r * stride;
-        for (size_t i = 0; i < k; i += type_block(t), row += type_row_bytes(t, type_block(t))) {
-            float f = rnd_float();
-            uint16_t h = finite_half();
-            switch (t) {
-            case KERN_F32: memcpy(row, &f, 4); break;
-            case KERN_F16: memcpy(row, &h, 2); break;
-            case KERN_Q8_0: fill_block(row, 1, 34); break;
-            default: fill_block(row, 2, 20); break;
-            }
-        }
-    }
 }

@@ -24,6 +24,7 @@ enum fill {
     FILL_NORMAL,
     FILL_ZERO,
     FILL_MINUS_MAX, /* every element the negative maximum: x = -127 throughout */
+    FILL_ENDS,      /* x = 127 or -127 */
     FILL_SPIKE,     /* one large among small */
     FILL_HUGE,
     FILL_TINY, /* subnormals and what is below the quantiser's threshold */
@@ -45,17 +46,24 @@ bool check_floats(const char *what, const float *want, const float *got, size_t 
 bool check_bytes(const char *what, const void *want, const void *got, size_t n);
 void check_true(const char *what, bool ok);
 
+/* ---- formats ---- */
+#define TYPES 16
+extern const enum kern_type all_types[TYPES];
 size_t type_block(enum kern_type t);
 size_t type_row_bytes(enum kern_type t, size_t k);
+size_t type_align(enum kern_type t); /* of floats; blocks need none */
 const char *type_name(enum kern_type t);
-/* Random weights of a type; scales are finite, some zero, subnormal, negative or huge. */
+/* Random weights of a type: often extreme, scales zero, subnormal, negative, huge, seldom NaN. */
 void fill_weights(void *p, enum kern_type t, size_t rows, size_t k, size_t stride);
+/* The same for speeds: nothing but what a real matrix holds. */
+void fill_plain_weights(void *p, enum kern_type t, size_t rows, size_t k, size_t stride);
 
 /* ---- the parts; each does one round of random cases of `k` against the C table ---- */
 void check_mul(const struct kern *c, const struct kern *k);
 void check_rows(const struct kern *c, const struct kern *k);
+void check_ops(const struct kern *c, const struct kern *k);
 void check_attn(const struct kern *c, const struct kern *k);
 void check_fixtures(const struct kern *k);
-void check_bench(const struct kern *k, int threads);
+void check_bench(const struct kern *k, int threads, const char *only, size_t n);
 
 #endif

@@ -1,9 +1,8 @@
 /* check_rows.c: unpacking, conversions and elementwise operations of a set against C, with any
- * length, in place and not; and unpacking against blocks that another program wrote. */
+ * length, in place and not. */
 #include "check_int.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define LEN_MAX 700
@@ -27,11 +26,10 @@ static float *copy(const float *x, size_t n)
 
 static void check_unpack(const struct kern *c, const struct kern *k)
 {
-    static const enum kern_type types[] = {KERN_F32, KERN_F16, KERN_Q8_0, KERN_Q4_1};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        enum kern_type t = types[i];
+    for (size_t i = 0; i < TYPES; i++) {
+        enum kern_type t = all_types[i];
         size_t n = rnd_range(1, LEN_MAX / type_block(t)) * type_block(t);
-        void *row = guard_new(type_row_bytes(t, n), 1);
+        void *row = guard_new(type_row_bytes(t, n), type_align(t));
         fill_weights(row, t, 1, n, 0);
         float *want = guard_new(n * sizeof *want, 64), *got = guard_new(n * sizeof *got, 64);
         c->unpack(t, row, n, want);
@@ -71,6 +69,7 @@ static void check_elementwise(const struct kern *c, const struct kern *k)
     size_t n = rnd_range(1, LEN_MAX);
     char what[64];
     float *a = floats(n), *b = floats(n), *want = guard_new(4 * n, 64);
+    const float *w = rnd_below(4) ? b : NULL;
     float *in_place = copy(a, n), *got = guard_new(4 * n, 64);
 
     snprintf(what, sizeof what, "%s add %zu", k->name, n);
@@ -82,10 +81,10 @@ static void check_elementwise(const struct kern *c, const struct kern *k)
 
     snprintf(what, sizeof what, "%s rms_norm %zu", k->name, n);
     memcpy(in_place, a, 4 * n);
-    c->rms_norm(a, b, 1e-5f, n, want);
-    k->rms_norm(a, b, 1e-5f, n, got);
+    c->rms_norm(a, w, 1e-5f, n, want);
+    k->rms_norm(a, w, 1e-5f, n, got);
     check_floats(what, want, got, n);
-    k->rms_norm(in_place, b, 1e-5f, n, in_place);
+    k->rms_norm(in_place, w, 1e-5f, n, in_place);
     check_floats(what, want, in_place, n);
 
     snprintf(what, sizeof what, "%s silu_mul %zu", k->name, n);
@@ -121,64 +120,4 @@ void check_rows(const struct kern *c, const struct kern *k)
     check_halves(c, k);
     check_elementwise(c, k);
     check_rope(c, k);
-}
-
-/* ---- blocks written with another library: int32 type, block, bytes a block, rows, columns, packed
- * bytes; the packed bytes; float32[rows][columns] ---- */
-static void *read_file(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return NULL;
-    fseek(f, 0, SEEK_END);
-    long n = ftell(f);
-    rewind(f);
-    char *data = n > 0 ? malloc((size_t)n) : NULL;
-    if (data && fread(data, 1, (size_t)n, f) != (size_t)n) {
-        free(data);
-        data = NULL;
-    }
-    fclose(f);
-    *size = (size_t)n;
-    return data;
-}
-
-static void check_fixture(const struct kern *k, const char *name, const char *data, size_t size)
-{
-    int32_t h[6];
-    char what[96];
-    snprintf(what, sizeof what, "%s unpack of fixture %s", k->name, name);
-    memcpy(h, data, sizeof h);
-    size_t rows = (size_t)h[3], cols = (size_t)h[4], packed = (size_t)h[5];
-    if (size != sizeof h + packed + rows * cols * 4) {
-        check_true(what, false);
-        return;
-    }
-    float *got = malloc(cols * 4), *want = malloc(cols * 4);
-    for (size_t r = 0; got && want && r < rows; r++) {
-        k->unpack((enum kern_type)h[0], data + sizeof h + r * (packed / rows), cols, got);
-        memcpy(want, data + sizeof h + packed + r * cols * 4, cols * 4);
-        check_floats(what, want, got, cols);
-    }
-    free(got);
-    free(want);
-}
-
-void check_fixtures(const struct kern *k)
-{
-    static const char *const names[] = {"f16", "q4_1", "q8_0"};
-    const char *dir = getenv("WEIR_FIXTURES"), *source = getenv("WEIR_SOURCE");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[4096];
-        size_t size;
-        const char *base = dir ? dir : source ? source : ".";
-        snprintf(path, sizeof path, "%s%s/models/blocks/%s.bin", base,
-                 dir ? "" : "/../shared/fixtures", names[i]);
-        char *data = read_file(path, &size);
-        if (!data || size < 24)
-            printf("skipped: fixture %s is not there\n", path);
-        else
-            check_fixture(k, names[i], data, size);
-        free(data);
-    }
 }

@@ -2,6 +2,7 @@
  * with a running maximum. It defines the order that the fast versions keep. Called through the
  * table alone. */
 #include "c_int.h"
+#include "block_int.h"
 
 /* One query's state while it walks its pages; acc stands in the caller's out. */
 struct walk {
@@ -20,14 +21,7 @@ size_t c_attn_scratch(const struct kern_attn *a)
 static const float *page_row(const struct walk *w, const void *page, size_t j)
 {
     size_t hd = w->a->head_dim;
-    size_t bytes = hd * 4;
-    switch (w->a->type) {
-    case KERN_F16: bytes = hd * 2; break;
-    case KERN_Q8_0: bytes = hd / BLOCK * Q8_0_BYTES; break;
-    case KERN_Q4_0: bytes = hd / BLOCK * Q4_0_BYTES; break;
-    default: break;
-    }
-    c_unpack(w->a->type, (const uint8_t *)page + j * bytes, hd, w->row);
+    c_unpack(w->a->type, (const uint8_t *)page + j * type_row_bytes(w->a->type, hd), hd, w->row);
     return w->row;
 }
 

@@ -1,132 +1,101 @@
-/* c_mul.c: the C version of the matrix products. It reads the weights as they lie and says what
- * the fast versions must equal; speed is not its business. Called through the table alone.
- *
- * Packed activations: floats as n columns of k; for quantised weights n columns of k / 32 blocks
- * of struct act_block. */
+/* c_mul.c: the C version of the matrix products. A row of weights is made integers and scales once
+ * and multiplied with every column; it says what the fast versions must equal, speed is not its
+ * business. Called through the table alone. */
 #include "c_int.h"
-
-struct act_block {
-    float d;
-    int32_t sum;
-    int8_t q[BLOCK];
-};
-
-static bool is_quant(enum kern_type type)
-{
-    return type == KERN_Q8_0 || type == KERN_Q4_1;
-}
-
-bool c_has(enum kern_type type)
-{
-    return type == KERN_F32 || type == KERN_F16 || is_quant(type);
-}
-
-size_t c_act_bytes(enum kern_type type, size_t n, size_t k)
-{
-    return is_quant(type) ? n * (k / BLOCK) * sizeof(struct act_block) : n * k * sizeof(float);
-}
+#include "block_int.h"
 
 size_t c_mul_scratch(enum kern_type type, size_t n, size_t k)
 {
-    (void)type, (void)n;
-    return k * sizeof(float);
-}
-
-static void quantise(const float *x, struct act_block *out)
-{
-    uint32_t top = 0;
-    for (size_t i = 0; i < BLOCK; i++) {
-        uint32_t mag = float_bits(x[i]) & 0x7fffffff;
-        top = mag > top ? mag : top;
-    }
-    memset(out, 0, sizeof *out);
-    float amax = bits_float(top);
-    if (top >= 0x7f800000)
-        out->d = NAN;
-    if (top >= 0x7f800000 || amax < ACT_TINY)
-        return;
-    out->d = amax / 127.0f;
-    float inv = 127.0f / amax;
-    for (size_t i = 0; i < BLOCK; i++) {
-        out->q[i] = (int8_t)lrintf(x[i] * inv);
-        out->sum += out->q[i];
-    }
-}
-
-void c_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k, size_t c0,
-                size_t c1, void *out)
-{
     (void)n;
-    if (!is_quant(type)) {
-        for (size_t c = c0; c < c1; c++)
-            memcpy((float *)out + c * k, x + c * x_stride, k * sizeof *x);
-        return;
+    switch (type_act(type)) {
+    case ACT_32: return k / BLOCK * sizeof(struct c_block_32);
+    case ACT_256: return k / SUPER * sizeof(struct c_block_256);
+    default: return k * sizeof(float);
     }
-    struct act_block *blocks = out;
-    for (size_t c = c0; c < c1; c++)
-        for (size_t b = 0; b < k / BLOCK; b++)
-            quantise(x + c * x_stride + b * BLOCK, &blocks[c * (k / BLOCK) + b]);
 }
 
-static float dot_q8_0(const uint8_t *w, const struct act_block *x, size_t blocks)
+static int32_t dot(const int8_t *a, const int8_t *b, size_t n)
+{
+    int32_t s = 0;
+    for (size_t i = 0; i < n; i++)
+        s += a[i] * b[i];
+    return s;
+}
+
+static float dot_32(const struct c_block_32 *w, const struct c_act_32 *x, size_t blocks,
+                    bool minimum)
 {
     float acc = 0;
-    for (size_t b = 0; b < blocks; b++, w += Q8_0_BYTES) {
-        int32_t dot = 0;
-        for (size_t i = 0; i < BLOCK; i++)
-            dot += (int8_t)w[2 + i] * x[b].q[i];
-        acc = fmaf(f16_float(load_u16(w)) * x[b].d, (float)dot, acc);
+    for (size_t b = 0; b < blocks; b++) {
+        acc = fmaf(w[b].d * x[b].d, (float)dot(w[b].q, x[b].q, BLOCK), acc);
+        if (minimum)
+            acc = fmaf(w[b].m, x[b].d * (float)x[b].sum, acc);
     }
     return acc;
 }
 
-static float dot_q4_1(const uint8_t *w, const struct act_block *x, size_t blocks)
+static float dot_256(const struct c_block_256 *w, const struct c_act_256 *x, size_t blocks,
+                     bool minimum)
 {
     float acc = 0;
-    for (size_t b = 0; b < blocks; b++, w += Q4_1_BYTES) {
-        int32_t dot = 0;
-        for (size_t i = 0; i < BLOCK / 2; i++) {
-            dot += (w[4 + i] & 15) * x[b].q[i];
-            dot += (w[4 + i] >> 4) * x[b].q[16 + i];
+    for (size_t b = 0; b < blocks; b++) {
+        int32_t s = 0, m = 0;
+        for (size_t j = 0; j < 16; j++) {
+            s += w[b].scale[j] * dot(w[b].q + 16 * j, x[b].q + 16 * j, 16);
+            m += w[b].min[j] * x[b].sum[j];
         }
-        acc = fmaf(f16_float(load_u16(w)) * x[b].d, (float)dot, acc);
-        acc = fmaf(f16_float(load_u16(w + 2)), x[b].d * (float)x[b].sum, acc);
+        acc = fmaf(w[b].d * x[b].d, (float)s, acc);
+        if (minimum)
+            acc = fmaf(-(w[b].dmin * x[b].d), (float)m, acc);
     }
     return acc;
 }
 
-static void mul_quant(const struct kern_mul *m)
+static void row_32(const struct kern_mul *m, size_t r, const uint8_t *row)
 {
-    const struct kern_mat *w = m->w;
-    size_t blocks = w->k / BLOCK;
-    const struct act_block *x = m->act;
-    for (size_t r = m->r0; r < m->r1; r++) {
-        const uint8_t *row = (const uint8_t *)w->data + r * w->stride;
-        for (size_t c = 0; c < m->n; c++) {
-            const struct act_block *col = x + c * blocks;
-            m->out[c * m->out_stride + r] =
-                w->type == KERN_Q8_0 ? dot_q8_0(row, col, blocks) : dot_q4_1(row, col, blocks);
-        }
-    }
+    enum kern_type type = m->w->type;
+    size_t blocks = m->w->k / BLOCK;
+    bool minimum = type == KERN_Q4_1 || type == KERN_Q5_1;
+    struct c_block_32 *w = m->scratch;
+    for (size_t b = 0; b < blocks; b++)
+        c_block_32(type, row + b * type_block_bytes(type), &w[b]);
+    for (size_t c = 0; c < m->n; c++)
+        m->out[c * m->out_stride + r] =
+            dot_32(w, (const struct c_act_32 *)m->act + c * blocks, blocks, minimum);
 }
 
-static void mul_float(const struct kern_mul *m)
+static void row_256(const struct kern_mul *m, size_t r, const uint8_t *row)
 {
-    const struct kern_mat *w = m->w;
-    float *row = m->scratch;
-    for (size_t r = m->r0; r < m->r1; r++) {
-        c_unpack(w->type, (const uint8_t *)w->data + r * w->stride, w->k, row);
-        for (size_t c = 0; c < m->n; c++)
-            m->out[c * m->out_stride + r] = c_dot(row, (const float *)m->act + c * w->k, w->k);
-    }
+    enum kern_type type = m->w->type;
+    size_t blocks = m->w->k / SUPER;
+    bool minimum = type == KERN_Q2_K || type == KERN_Q4_K || type == KERN_Q5_K;
+    struct c_block_256 *w = m->scratch;
+    for (size_t b = 0; b < blocks; b++)
+        c_block_256(type, row + b * type_block_bytes(type), &w[b]);
+    for (size_t c = 0; c < m->n; c++)
+        m->out[c * m->out_stride + r] =
+            dot_256(w, (const struct c_act_256 *)m->act + c * blocks, blocks, minimum);
+}
+
+static void row_float(const struct kern_mul *m, size_t r, const uint8_t *row)
+{
+    size_t k = m->w->k;
+    c_unpack(m->w->type, row, k, m->scratch);
+    for (size_t c = 0; c < m->n; c++)
+        m->out[c * m->out_stride + r] = c_dot(m->scratch, (const float *)m->act + c * k, k);
 }
 
 void c_mul(const struct kern_mul *m)
 {
-    if (is_quant(m->w->type))
-        mul_quant(m);
-    else
-        mul_float(m);
+    enum act_kind kind = type_act(m->w->type);
+    for (size_t r = m->r0; r < m->r1; r++) {
+        const uint8_t *row = (const uint8_t *)m->w->data + r * m->w->stride;
+        switch (kind) {
+        case ACT_32: row_32(m, r, row); break;
+        case ACT_256: row_256(m, r, row); break;
+        default: row_float(m, r, row);
+        }
+    }
 }
 
 /* What the C version can do at best: products of bytes in registers, as the compiler makes them. */

@@ -2,12 +2,7 @@
  * norm, the other activations, the gated delta rule. They define the bits that every other version
  * must give. Called through the table alone. */
 #include "c_int.h"
-
-enum kern_type c_act_as(enum kern_type type, size_t n)
-{
-    (void)n;
-    return type;
-}
+#include "block_int.h"
 
 static float block_top(const float *x, float *signed_top)
 {
@@ -95,9 +90,9 @@ void c_swiglu_oai(const float *gate, const float *up, float alpha, float limit, 
                   float *out)
 {
     for (size_t i = 0; i < n; i++) {
-        float g = gate[i] < limit ? gate[i] : limit;
-        float u = up[i] < limit ? up[i] : limit;
-        u = u > -limit ? u : -limit;
+        float g = limit < gate[i] ? limit : gate[i]; /* a NaN stays */
+        float u = limit < up[i] ? limit : up[i];
+        u = -limit > u ? -limit : u;
         out[i] = g / (1.0f + kern_exp(-(alpha * g))) * (u + 1.0f);
     }
 }

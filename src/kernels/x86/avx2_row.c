@@ -55,14 +55,6 @@ void avx2_unpack(enum kern_type type, const void *row, size_t k, float *out)
     }
 }
 
-void avx2_store(enum kern_type type, const float *x, size_t n, void *out)
-{
-    if (type == KERN_F16)
-        avx2_to_f16(x, n, out);
-    else
-        c_store(type, x, n, out);
-}
-
 void avx2_from_f16(const uint16_t *x, size_t n, float *out)
 {
     unpack_f16((const uint8_t *)x, n, out);

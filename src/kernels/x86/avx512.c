@@ -4,16 +4,22 @@
 
 void avx512_mul(const struct kern_mul *m)
 {
-    if (!is_quant(m->w->type))
+    enum act_kind kind = type_act(m->w->type);
+    if (kind == ACT_FLOAT)
         avx512_mul_float(m);
+    else if (kind == ACT_32 && m->n <= FEW)
+        avx512_few_32(m);
+    else if (kind == ACT_32)
+        avx512_many_32(m);
     else if (m->n <= FEW)
-        avx512_mul_few(m);
+        avx512_few_256(m);
     else
-        avx512_mul_many(m);
+        avx512_many_256(m);
 }
 
 void kern_avx512_fill(struct kern *t)
 {
+    t->act_as = avx512_act_as;
     t->act_bytes = avx512_act_bytes;
     t->act_pack = avx512_act_pack;
     t->mul_scratch = avx512_mul_scratch;
