@@ -17,6 +17,7 @@
 #define MAX_IDS ((size_t)16 << 20)
 #define PREFILL 512
 #define DECODE 128
+#define SESSIONS 8
 
 static int open_model(const struct settings *s, const char *name, struct model **m, struct err *e)
 {
@@ -199,24 +200,40 @@ static int bench_all(const struct settings *s, struct model *m, struct buf *out,
     return rc;
 }
 
+static int bench_sessions(const struct settings *s, const struct model *m, struct buf *out,
+                          struct err *e)
+{
+    double tps = 0;
+    int rc = engine_bench_sessions(m, (int)s->threads, SESSIONS, DECODE / 4, &tps, e);
+    if (rc == 0 && s->json)
+        buf_printf(out, "],\"sessions\":%d,\"sessions_tps\":%.2f", SESSIONS, tps);
+    else if (rc == 0)
+        buf_printf(out, "%d sessions together: decode %8.1f tokens/s\n", SESSIONS, tps);
+    return rc;
+}
+
 static void bench_limits(const struct settings *s, const struct model *m, struct buf *out)
 {
     int threads = thread_count(s);
     double read = kern_measure_read(threads, 500), macs = kern_measure_int8(threads, 500);
     if (s->json) {
-        buf_printf(out,
-                   "],\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,\"params\":%llu,"
-                   "\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
-                   threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
-                   (unsigned long long)model_params(m), read, macs);
+        buf_printf(
+            out,
+            ",\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,"
+            "\"active_bytes\":%llu,\"params\":%llu,\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
+            threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
+            (unsigned long long)model_active_bytes(m), (unsigned long long)model_params(m), read,
+            macs);
         return;
     }
     buf_printf(
         out,
         "%d threads, %s kernels; the machine reads %.1f GB/s and multiplies %.0f G int8 pairs/s\n",
         threads, kern_get()->name, read / 1e9, macs / 1e9);
-    buf_printf(out, "weights %.1f MB: decoding cannot pass %.1f tokens/s\n",
-               (double)model_weight_bytes(m) / 1e6, read / (double)model_weight_bytes(m));
+    buf_printf(out,
+               "weights %.1f MB, of which a token reads %.1f: decoding cannot pass %.1f tokens/s\n",
+               (double)model_weight_bytes(m) / 1e6, (double)model_active_bytes(m) / 1e6,
+               read / (double)model_active_bytes(m));
 }
 
 int cmd_bench(const struct settings *s, int argc, char **argv)
@@ -231,6 +248,8 @@ int cmd_bench(const struct settings *s, int argc, char **argv)
         buf_puts(&out, "{\"speeds\":[");
     if (rc == 0)
         rc = bench_all(s, m, &out, &e);
+    if (rc == 0)
+        rc = bench_sessions(s, m, &out, &e);
     if (rc == 0)
         bench_limits(s, m, &out);
     int code = rc ? command_fail(&e) : command_print(&out);

@@ -270,7 +270,8 @@ static void load_work(void *ctx)
     const struct settings *s = l->m->h->s;
     struct local_params p = {.engine = {.threads = (int)s->threads,
                                         .ctx = (int32_t)s->ctx,
-                                        .parallel = (int)s->parallel},
+                                        .parallel = (int)s->parallel,
+                                        .draft = s->draft > 0 ? (int)s->draft : -1},
                              .name = str_of(l->en->name)};
     l->rc = local_open(l->en->path, &p, &l->local, &l->err);
 }

@@ -1,6 +1,7 @@
 /* turn.c: one turn from the command line. */
 #include "turn.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,8 +89,52 @@ static int on_line(void *ctx, struct str bytes)
 
 /* ---- the request ---- */
 
+/* "1,2=3" and the like are refused by the server, which names the field. */
+static void set_lists(const struct settings *s, json_t *o)
+{
+    struct str rest = str_of(s->samplers), item;
+    json_t *list = json_array(), *bias = json_object();
+    for (bool more = rest.n > 0; more;) {
+        more = str_cut(rest, ',', &item, &rest);
+        item = str_trim(item);
+        json_array_append_new(list, json_stringn(item.p, item.n));
+    }
+    rest = str_of(s->logit_bias);
+    for (bool more = rest.n > 0; more;) {
+        struct str id, value;
+        more = str_cut(rest, ',', &item, &rest);
+        str_cut(str_trim(item), '=', &id, &value);
+        double x;
+        json_object_setn_new(bias, id.p, id.n,
+                             str_to_f64(value, &x) ? json_real(x) : json_stringn(value.p, value.n));
+    }
+    if (json_array_size(list) > 0)
+        json_object_set(o, "samplers", list);
+    if (json_object_size(bias) > 0)
+        json_object_set(o, "logit_bias", bias);
+    json_decref(list);
+    json_decref(bias);
+}
+
 static void set_sampling(const struct settings *s, json_t *o)
 {
+    const struct {
+        const char *key;
+        double value;
+    } more[] = {
+        {"typical_p", s->typical_p},
+        {"top_n_sigma", s->top_n_sigma},
+        {"xtc_probability", s->xtc_probability},
+        {"xtc_threshold", s->xtc_threshold},
+        {"dry_multiplier", s->dry_multiplier},
+        {"repeat_penalty", s->repeat_penalty},
+        {"frequency_penalty", s->frequency_penalty},
+        {"presence_penalty", s->presence_penalty},
+    };
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
+        if (!isnan(more[i].value))
+            json_object_set_new(o, more[i].key, json_real(more[i].value));
+    set_lists(s, o);
     if (s->temperature_set)
         json_object_set_new(o, "temperature", json_real(s->temperature));
     if (s->top_p_set)

@@ -78,7 +78,24 @@ static int batch_for(const struct model *m, int threads, int parallel)
     int batch = ENGINE_BATCH_MAX, least = parallel > ENGINE_BATCH_MIN ? parallel : ENGINE_BATCH_MIN;
     while (batch / 2 >= least && model_run_bytes(m, threads, batch, parallel) > most)
         batch /= 2;
-    return batch > parallel ? batch : parallel;
+    return batch > parallel + ENGINE_DRAFT ? batch : parallel + ENGINE_DRAFT;
+}
+
+/* A guess that does not come true is cut off again, which recurrent state does not allow. */
+static bool can_guess(const struct model *m)
+{
+    const struct model_traits *t = model_traits(m);
+    for (int32_t i = 0; t->kinds && i < t->layers; i++)
+        if (t->kinds[i] == MODEL_LAYER_RECURRENT)
+            return false;
+    return true;
+}
+
+static size_t draft_of(const struct engine_params *p)
+{
+    if (p->draft < 0)
+        return 0;
+    return p->draft == 0 || p->draft > ENGINE_DRAFT ? ENGINE_DRAFT : (size_t)p->draft;
 }
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
@@ -89,6 +106,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (rc)
         return rc;
     en->ctx = plan.ctx;
+    en->draft = can_guess(en->m) ? draft_of(p) : 0;
     en->max_batch = batch_for(en->m, threads, en->parallel);
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
@@ -99,9 +117,10 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     if (!rc)
         rc = model_kv_new(en->m, plan.kv_bytes, en->kv_f32, &en->kv, e);
     if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel, &en->fwd, e);
+        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
+                           e);
     if (!rc)
-        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, e);
+        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;
 }
 
@@ -180,6 +199,9 @@ void engine_run_unref(struct engine_run *r)
         return;
     free(r->tokens);
     free(r->end_ids);
+    free(r->bias);
+    free(r->dry_breaks);
+    grammar_state_free(r->grammar);
     free(r);
 }
 
@@ -195,7 +217,29 @@ static int check_job(const struct engine *en, const struct engine_job *job, stru
         if (job->tokens[i] < 0 || job->tokens[i] >= vocab)
             return err_set_at(e, ERR_INVAL, i, "token %d at %zu is outside the vocabulary of %d",
                               job->tokens[i], i, vocab);
-    return sampler_check(&job->sampling, e);
+    if (job->grammar && (!job->vocab || grammar_vocab_count(job->vocab) != vocab))
+        return err_set(e, ERR_INVAL, "a grammar needs the model's vocabulary of %d", vocab);
+    return sampler_check(&job->sampling, vocab, e);
+}
+
+static void *copy_of(const void *p, size_t n)
+{
+    void *out = calloc(1, n + 1);
+    if (out && n > 0)
+        memcpy(out, p, n);
+    return out;
+}
+
+/* The lists of a job's sampling become the run's own. */
+static bool copy_sampling(struct engine_run *r, int32_t vocab)
+{
+    struct engine_sampling *s = &r->job.sampling;
+    size_t words = s->dry_breaks ? ((size_t)vocab + 63) / 64 : 0;
+    r->bias = copy_of(s->bias, s->nbias * sizeof *s->bias);
+    r->dry_breaks = words ? copy_of(s->dry_breaks, words * sizeof *s->dry_breaks) : NULL;
+    s->bias = r->bias;
+    s->dry_breaks = r->dry_breaks;
+    return r->bias && (!words || r->dry_breaks);
 }
 
 /* Room for the whole answer, so that decoding allocates nothing. */
@@ -212,10 +256,9 @@ static struct engine_run *make_run(struct engine *en, const struct engine_job *j
     r->job = *job;
     r->tokens = malloc((job->ntokens + room) * sizeof *r->tokens);
     r->end_ids = calloc(job->nend_ids + 1, sizeof *r->end_ids);
-    if (!r->tokens || !r->end_ids) {
-        free(r->tokens);
-        free(r->end_ids);
-        free(r);
+    if (!r->tokens || !r->end_ids || !copy_sampling(r, model_traits(en->m)->vocab)) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
         return NULL;
     }
     memcpy(r->tokens, job->tokens, job->ntokens * sizeof *r->tokens);
@@ -238,6 +281,13 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
     struct engine_run *r = make_run(en, job);
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for a prompt of %zu tokens", job->ntokens);
+    if (job->grammar)
+        rc = grammar_state_new(job->grammar, job->vocab, &r->grammar, e);
+    if (rc) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
+        return rc;
+    }
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {

@@ -10,6 +10,7 @@
 #define WEIR_ENGINE_H
 
 #include "err.h"
+#include "grammar.h"
 #include "model.h"
 
 struct engine;
@@ -19,6 +20,8 @@ struct engine_params {
     int threads;       /* compute threads, the engine's own included; 0: as many as processors */
     int32_t ctx;       /* positions a session may have; 0: the model's own, capped by free memory */
     int parallel;      /* sessions stepped together; 0: 8 */
+    int draft;         /* tokens guessed ahead from what stands before; 0: 8; -1: none. The text is
+                          the same either way */
     uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
     bool kv_f32;       /* F32 cache, for the evaluator */
 };
@@ -29,12 +32,44 @@ void engine_free(struct engine *en); /* cancels what runs, joins; NULL is fine *
 const struct model *engine_model(const struct engine *en);
 int32_t engine_ctx(const struct engine *en);
 
+struct engine_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY: never */
+};
+
+/* The steps of sampling, to be put into an order. Bias and penalties always come first. */
+enum engine_sampler {
+    ENGINE_SAMPLER_END,
+    ENGINE_SAMPLER_PENALTIES,
+    ENGINE_SAMPLER_DRY,
+    ENGINE_SAMPLER_TOP_N_SIGMA,
+    ENGINE_SAMPLER_TOP_K,
+    ENGINE_SAMPLER_TYPICAL,
+    ENGINE_SAMPLER_TOP_P,
+    ENGINE_SAMPLER_MIN_P,
+    ENGINE_SAMPLER_XTC,
+    ENGINE_SAMPLER_TEMPERATURE,
+};
+#define ENGINE_SAMPLERS 16 /* steps of an order at most */
+
 struct engine_sampling {
     float temperature;                                         /* 0: greedy */
     float top_p;                                               /* 1: off */
     float min_p;                                               /* 0: off */
     int32_t top_k;                                             /* 0: off */
     float repeat_penalty, frequency_penalty, presence_penalty; /* 1, 0, 0: off */
+    int32_t repeat_last_n;                /* tokens the repeat penalty looks back; 0: 64; -1: all */
+    float typical_p;                      /* 1 or 0: off */
+    float top_n_sigma;                    /* 0 or below: off */
+    float xtc_probability, xtc_threshold; /* probability 0: off */
+    float dry_multiplier;                 /* 0: off */
+    float dry_base;
+    int32_t dry_allowed_length, dry_last_n; /* last_n 0 or -1: all of the past */
+    const uint64_t *dry_breaks;             /* a bit for each id of the vocabulary: no
+                                               repetition goes on over it; copied; NULL: none */
+    const struct engine_bias *bias;         /* copied */
+    size_t nbias;
+    unsigned char order[ENGINE_SAMPLERS]; /* enum engine_sampler; all 0: llama.cpp's default */
     uint64_t seed;
     int top_logprobs; /* -1: none; 0: the chosen token's; n: and the n likeliest, at most 128 */
 };
@@ -66,6 +101,7 @@ enum engine_end {
 
 struct engine_stats {
     int64_t prompt, reused, generated; /* tokens; reused: of the prompt, found in the cache */
+    int64_t guessed, kept;             /* guesses fed ahead, and those that came true */
     uint64_t queued_ns, prefill_ns, decode_ns;
 };
 
@@ -76,6 +112,11 @@ struct engine_job {
     struct engine_sampling sampling;
     const int32_t *end_ids; /* ids that end generation; copied */
     size_t nend_ids;
+    /* What may be written; NULL: anything. Both must live until on_end, and the vocabulary have as
+     * many entries as the model. A text that the grammar has brought to its end ends the run
+     * (ENGINE_END_STOP) where no token says so. */
+    const struct grammar *grammar;
+    const struct grammar_vocab *vocab;
     /* Called on the engine's thread; must not block. STOP ends the run after this token
      * (ENGINE_END_STOP). */
     enum engine_verdict (*on_token)(void *ctx, const struct engine_token *t);
@@ -127,5 +168,9 @@ struct engine_speed {
  * cache. Weights and cache are warm when the clock starts. */
 int engine_bench(const struct model *m, int threads, int32_t depth, int32_t nprefill,
                  int32_t ndecode, struct engine_speed *out, struct err *e);
+/* Decoding n tokens (at most 63) of each of `sessions` (at most 64) at once, from empty caches:
+ * tokens a second of all together. */
+int engine_bench_sessions(const struct model *m, int threads, int sessions, int32_t n, double *tps,
+                          struct err *e);
 
 #endif

@@ -217,3 +217,57 @@ int engine_bench(const struct model *m, int threads, int32_t depth, int32_t npre
         *out = speed;
     return rc;
 }
+
+/* ---- several sessions at once ---- */
+
+#define BENCH_SESSIONS 64
+
+/* One token for each of n sequences. */
+static int step_all(struct lane *l, const struct model *m, struct model_seq *const *seqs, int n,
+                    struct err *e)
+{
+    struct model_item items[BENCH_SESSIONS];
+    const float *logits;
+    for (int i = 0; i < n; i++)
+        items[i] = (struct model_item){
+            .seq = seqs[i], .token = bench_token(m, model_seq_len(seqs[i]) + 97 * i), .want = true};
+    return model_forward(l->run, items, (size_t)n, NULL, &logits, e);
+}
+
+static int timed_steps(struct lane *l, const struct model *m, struct model_seq *const *seqs,
+                       int sessions, int32_t n, double *tps, struct err *e)
+{
+    int rc = step_all(l, m, seqs, sessions, e); /* warm */
+    uint64_t start = clock_mono_ns();
+    for (int32_t i = 0; !rc && i < n; i++)
+        rc = step_all(l, m, seqs, sessions, e);
+    uint64_t ns = clock_mono_ns() - start;
+    if (!rc)
+        *tps = (double)n * sessions * 1e9 / (double)(ns ? ns : 1);
+    return rc;
+}
+
+int engine_bench_sessions(const struct model *m, int threads, int sessions, int32_t n, double *tps,
+                          struct err *e)
+{
+    struct model_seq *seqs[BENCH_SESSIONS] = {NULL};
+    struct lane l;
+    if (sessions < 1 || sessions > BENCH_SESSIONS || n < 1 || n >= KERN_PAGE)
+        return err_set(e, ERR_INVAL, "1 to %d sessions and %d tokens are possible", BENCH_SESSIONS,
+                       KERN_PAGE - 1);
+    int rc = lane_open(&l, m, threads, false, sessions * KERN_PAGE, sessions, sessions, e);
+    if (rc)
+        return rc;
+    model_seq_cut(l.seq, 0); /* its pages are for the others */
+    for (int i = 0; !rc && i < sessions; i++) {
+        rc = model_seq_new(l.kv, KERN_PAGE, &seqs[i], e);
+        if (!rc)
+            rc = model_seq_reserve(seqs[i], KERN_PAGE, e);
+    }
+    if (!rc)
+        rc = timed_steps(&l, m, seqs, sessions, n, tps, e);
+    for (int i = 0; i < sessions; i++)
+        model_seq_free(seqs[i]);
+    lane_done(&l);
+    return rc;
+}

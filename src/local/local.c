@@ -79,7 +79,7 @@ static void find_caps(struct local *l)
     l->caps = (struct gen_caps){
         .chat = l->tmpl != NULL,
         .raw = true,
-        .tools = l->tmpl && l->traits.tools && l->syntax == TMPL_SYNTAX_HERMES,
+        .tools = l->tmpl && l->traits.tools && tmpl_syntax_calls(l->syntax),
         .reasoning = l->tmpl && l->traits.reasoning,
         .logprobs = true,
         .context = engine_ctx(l->engine),

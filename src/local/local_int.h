@@ -31,6 +31,17 @@ int local_prepare(struct local *l, const struct gen_req *req, struct local_promp
                   struct err *e);
 void local_prompt_done(struct local_prompt *p);
 
+/* A request's sampling and the lists it points to, until the engine has its own copy. */
+struct local_sampling {
+    struct engine_sampling s;
+    struct engine_bias *bias;
+    uint64_t *breaks;
+};
+/* ERR_INVAL names the field. */
+int local_sampling_make(struct local *l, const struct gen_req *req, struct local_sampling *out,
+                        struct err *e);
+void local_sampling_done(struct local_sampling *s);
+
 int local_count(struct gen_backend *b, const struct gen_req *req, struct str model,
                 struct gen_count *out, struct err *e);
 int local_start(struct gen_backend *b, const struct gen_req *req, struct str model,

@@ -200,12 +200,12 @@ int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *te
     return rc ? rc : encode(l, req, text, ids, e);
 }
 
-/* Does the template's own text end with an open <think>? */
-static bool ends_thinking(const struct tmpl_out *text)
+/* Does the template's own text end inside reasoning? */
+static bool ends_thinking(const struct local *l, const struct tmpl_out *text)
 {
     if (!text->nruns || text->runs[text->nruns - 1].untrusted)
         return false;
-    return str_ends(str_trim(buf_str(&text->text)), STR("<think>"));
+    return tmpl_syntax_opens_thinking(l->syntax, buf_str(&text->text));
 }
 
 int local_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
@@ -215,7 +215,7 @@ int local_prepare(struct local *l, const struct gen_req *req, struct local_promp
     struct local_prompt p = {0};
     tmpl_out_init(&text, MAX_TEXT);
     int rc = local_render(l, req, &text, &p.ids, e);
-    p.thinks = rc == 0 && req->kind == GEN_CHAT && ends_thinking(&text);
+    p.thinks = rc == 0 && req->kind == GEN_CHAT && ends_thinking(l, &text);
     tmpl_out_done(&text);
     if (rc)
         local_prompt_done(&p);

@@ -39,6 +39,8 @@ void model_free(struct model *m)
     if (!m)
         return;
     free(m->layers);
+    free(m->moes);
+    free(m->kinds);
     gguf_close(m->g);
     free(m);
 }
@@ -63,14 +65,43 @@ uint64_t model_params(const struct model *m)
     return m->params;
 }
 
+uint64_t model_active_bytes(const struct model *m)
+{
+    return m->active_bytes;
+}
+
+int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS])
+{
+    int n = 0;
+    const struct linear *const dense[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++)
+        if (dense[i]->w.rows > 0)
+            out[n++] = *dense[i];
+    if (!l->moe)
+        return n;
+    const struct moe *x = l->moe;
+    const struct linear all[] = {x->router,
+                                 x->shared_router,
+                                 x->shared_gate,
+                                 x->shared_up,
+                                 x->shared_down,
+                                 expert_linear(&x->gate, 0),
+                                 expert_linear(&x->up, 0),
+                                 expert_linear(&x->down, 0)};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].w.rows > 0)
+            out[n++] = all[i];
+    return n;
+}
+
 bool model_is_f32(const struct model *m)
 {
     bool f32 = m->output.w.type == KERN_F32 && m->embed.type == KERN_F32;
     for (int i = 0; i < m->t.layers; i++) {
-        const struct layer *l = &m->layers[i];
-        const struct linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            f32 = f32 && all[j]->w.type == KERN_F32;
+        struct linear all[MODEL_LINEARS];
+        int n = layer_linears(&m->layers[i], all);
+        for (int j = 0; j < n; j++)
+            f32 = f32 && all[j].w.type == KERN_F32;
     }
     return f32;
 }

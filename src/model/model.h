@@ -43,6 +43,8 @@ void model_free(struct model *m);
 const struct gguf *model_gguf(const struct model *m);
 const struct model_traits *model_traits(const struct model *m);
 uint64_t model_weight_bytes(const struct model *m);
+/* Of these the bytes that a pass of one token reads: of experts those that a token takes. */
+uint64_t model_active_bytes(const struct model *m);
 uint64_t model_params(const struct model *m);
 /* All weights the products use are F32: the evaluator keeps its cache in F32 too. */
 bool model_is_f32(const struct model *m);

@@ -34,49 +34,87 @@ static size_t max_size(size_t a, size_t b)
 
 /* Types of the weights that read columns of k elements: what packing and products must have room
  * for. */
-struct types {
-    bool has[KERN_TYPES];
+struct inputs {
+    size_t k[8];
+    bool has[8][KERN_TYPES];
+    int n;
 };
 
-static void add_types(struct types *t, const struct model *m, bool exact, size_t k)
+static void add_input(struct inputs *in, const struct linear *l, bool exact)
 {
-    const struct linear *all[8];
-    for (int i = 0; i <= m->t.layers; i++) {
-        int n = 0;
-        if (i < m->t.layers) {
-            const struct layer *l = &m->layers[i];
-            const struct linear *of[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-            for (size_t j = 0; j < sizeof of / sizeof *of; j++)
-                all[n++] = of[j];
-        } else {
-            all[n++] = &m->output;
-        }
-        for (int j = 0; j < n; j++)
-            if (all[j]->w.k == k)
-                t->has[exact ? KERN_F32 : all[j]->w.type] = true;
-    }
+    int i = 0;
+    while (i < in->n && in->k[i] != l->w.k)
+        i++;
+    if (i == in->n)
+        in->k[in->n++] = l->w.k;
+    in->has[i][exact ? KERN_F32 : l->w.type] = true;
 }
 
-/* The largest packing of up to max_n columns, and the largest scratch of a product. The kernels'
- * layouts may change with n, so every n is asked. */
-static void measure(const struct model *m, bool exact, size_t max_n, size_t *pack, size_t *mul)
+/* Widths are the model's, a head's worth of attention, and those of three kinds of feed-forward. */
+static void find_inputs(const struct model *m, bool exact, bool experts, struct inputs *in)
 {
-    const size_t inputs[] = {(size_t)m->t.width, (size_t)m->t.heads * (size_t)m->t.head_dim,
-                             (size_t)m->t.ff};
-    for (size_t i = 0; i < 3; i++) {
-        struct types t = {{false}};
-        add_types(&t, m, exact, inputs[i]);
-        for (size_t n = 1; n <= max_n; n++) {
-            size_t sum = 0;
-            for (int type = 0; type < KERN_TYPES; type++) {
-                if (!t.has[type])
-                    continue;
-                sum += (m->kern->act_bytes((enum kern_type)type, n, inputs[i]) + 63) / 64 * 64;
-                *mul = max_size(*mul, m->kern->mul_scratch((enum kern_type)type, n, inputs[i]));
-            }
-            *pack = max_size(*pack, sum);
+    *in = (struct inputs){.n = 0};
+    for (int i = 0; i < m->t.layers; i++) {
+        struct linear all[MODEL_LINEARS];
+        const struct moe *x = m->layers[i].moe;
+        int n = layer_linears(&m->layers[i], all);
+        for (int j = 0; j < n; j++) {
+            bool expert = x && (all[j].w.data == x->gate.w.data || all[j].w.data == x->up.w.data ||
+                                all[j].w.data == x->down.w.data);
+            if (expert || !experts)
+                add_input(in, &all[j], exact);
         }
     }
+    if (!experts)
+        add_input(in, &m->output, exact);
+}
+
+/* Bytes of n columns packed for all types of the weights that read them, and the largest scratch of
+ * a product. */
+static size_t input_bytes(const struct model *m, const struct inputs *in, int i, size_t n,
+                          size_t *mul)
+{
+    size_t sum = 0;
+    for (int type = 0; type < KERN_TYPES; type++) {
+        if (!in->has[i][type])
+            continue;
+        sum += (m->kern->act_bytes((enum kern_type)type, n, in->k[i]) + 63) / 64 * 64;
+        *mul = max_size(*mul, m->kern->mul_scratch((enum kern_type)type, n, in->k[i]));
+    }
+    return sum;
+}
+
+/* The largest packing of up to max_n columns. The kernels' layouts may change with n, so every n is
+ * asked. */
+static size_t measure(const struct model *m, bool exact, size_t max_n, size_t *mul)
+{
+    size_t most = 0;
+    struct inputs in;
+    find_inputs(m, exact, false, &in);
+    for (int i = 0; i < in.n; i++)
+        for (size_t n = 1; n <= max_n; n++)
+            most = max_size(most, input_bytes(m, &in, i, n, mul));
+    return most;
+}
+
+/* The largest packing of `slots` columns in all, of which one of `experts` has up to max_n: a line
+ * above the sizes, as steep as the largest packing and as high as it must be. */
+static size_t measure_experts(const struct model *m, bool exact, size_t max_n, size_t slots,
+                              size_t *mul)
+{
+    size_t most = 0, experts = (size_t)m->b.experts;
+    struct inputs in;
+    find_inputs(m, exact, true, &in);
+    for (int i = 0; i < in.n; i++) {
+        size_t step = input_bytes(m, &in, i, max_n, mul) / max_n + 1, base = 0;
+        for (size_t n = 1; n <= max_n; n++) {
+            size_t bytes = input_bytes(m, &in, i, n, mul);
+            if (bytes > n * step)
+                base = max_size(base, bytes - n * step);
+        }
+        most = max_size(most, slots * step + (slots < experts ? slots : experts) * base);
+    }
+    return most;
 }
 
 static size_t attn_bytes(const struct model *m)
@@ -89,6 +127,26 @@ static size_t attn_bytes(const struct model *m)
     return most;
 }
 
+static size_t slots_of(const struct model_run *r, size_t batch)
+{
+    return batch * (size_t)r->m->b.experts_used;
+}
+
+static void lay_out_experts(struct model_run *r, struct cursor *c)
+{
+    size_t batch = (size_t)r->max_batch, f = sizeof(float), slots = slots_of(r, batch);
+    if (r->m->b.experts == 0)
+        return;
+    r->scores = take(c, batch * r->scores_stride, f);
+    r->shared_share = take(c, batch, f);
+    r->expert_gate = take(c, (slots + batch) * r->expert_stride, f);
+    r->expert_up = take(c, (slots + batch) * r->expert_stride, f);
+    r->expert_out = take(c, (slots + batch) * r->x_stride, f);
+    r->pack_experts = take(c, r->pack_experts_bytes, 1);
+    r->chosen = take(c, slots, sizeof *r->chosen);
+    r->share = take(c, slots, f);
+}
+
 static size_t lay_out_shared(struct model_run *r, unsigned char *base)
 {
     struct cursor c = {base, 0};
@@ -97,15 +155,20 @@ static size_t lay_out_shared(struct model_run *r, unsigned char *base)
     r->norm = take(&c, batch * r->x_stride, f);
     r->branch = take(&c, batch * r->x_stride, f);
     r->qkv = take(&c, batch * r->qkv_stride, f);
+    if (r->gated)
+        r->queries = take(&c, batch * r->q_stride, f);
     r->att = take(&c, batch * r->q_stride, f);
     r->gate = take(&c, batch * r->ff_stride, f);
     r->up = take(&c, batch * r->ff_stride, f);
-    r->cs = take(&c, batch * (size_t)r->m->t.rope_dims, f);
+    r->cs = take(&c, batch * (size_t)r->m->b.nropes * (size_t)r->m->t.rope_dims, f);
+    r->temp = take(&c, batch, f);
+    lay_out_experts(r, &c);
     r->wanted = take(&c, want * r->x_stride, f);
     r->wanted_att = take(&c, want * r->q_stride, f);
     r->logits = take(&c, want * (size_t)r->m->t.vocab, f);
     r->pack = take(&c, r->pack_bytes, 1);
-    r->from = take(&c, batch, sizeof *r->from);
+    r->from[0] = take(&c, batch, sizeof **r->from);
+    r->from[1] = take(&c, batch, sizeof **r->from);
     r->to = take(&c, batch, sizeof *r->to);
     r->want = take(&c, batch, sizeof *r->want);
     r->stretches = take(&c, batch, sizeof *r->stretches);
@@ -113,8 +176,20 @@ static size_t lay_out_shared(struct model_run *r, unsigned char *base)
 }
 
 struct worker_sizes {
-    size_t pack, mul, attn, rows;
+    size_t pack, pack_expert, mul, attn, rows;
 };
+
+static void lay_out_routes(const struct model_run *r, struct routes *t, struct cursor *c)
+{
+    size_t slots = slots_of(r, (size_t)r->max_batch), i = sizeof(int32_t), f = sizeof(float);
+    size_t own = slots_of(r, MODEL_PRIVATE_COLUMNS);
+    t->chosen = take(c, own, i);
+    t->share = take(c, own, f);
+    t->first = take(c, (size_t)r->m->b.experts + 2, i);
+    t->column = take(c, slots, i);
+    t->slot = take(c, slots, i);
+    t->slot_share = take(c, slots, f);
+}
 
 static size_t lay_out_worker(const struct model_run *r, const struct worker_sizes *s,
                              struct worker_scratch *w, unsigned char *base)
@@ -125,7 +200,24 @@ static size_t lay_out_worker(const struct model_run *r, const struct worker_size
     w->mul = take(&c, s->mul, 1);
     w->attn = take(&c, s->attn, 1);
     w->rows = take(&c, s->rows, 1);
+    if (r->m->b.experts > 0) {
+        w->gather = take(&c, MODEL_PRIVATE_COLUMNS * r->x_stride, sizeof(float));
+        w->pack_expert = take(&c, s->pack_expert, 1);
+        lay_out_routes(r, &w->routes, &c);
+    }
     return c.at;
+}
+
+static void plan_experts(struct model_run *r, struct worker_sizes *s)
+{
+    const struct recipe *b = &r->m->b;
+    size_t batch = (size_t)r->max_batch;
+    if (b->experts == 0)
+        return;
+    r->scores_stride = stride_of((size_t)b->experts);
+    r->expert_stride = stride_of(max_size((size_t)b->ff_expert, (size_t)b->ff_shared));
+    r->pack_experts_bytes = measure_experts(r->m, r->exact, batch, slots_of(r, batch), &s->mul);
+    s->pack_expert = measure(r->m, r->exact, MODEL_PRIVATE_COLUMNS, &s->mul);
 }
 
 /* Everything but the memory. */
@@ -141,12 +233,15 @@ static void plan(struct model_run *r, const struct model *m, int max_batch, int 
     r->max_want = max_want;
     r->x_stride = stride_of((size_t)t->width);
     r->q_stride = stride_of(q);
-    r->qkv_stride = stride_of(q + 2 * kv);
+    r->gated = family_has(m, FAM_GATED);
+    r->qkv_stride = stride_of((r->gated ? 2 * q : q) + 2 * kv);
     r->ff_stride = stride_of((size_t)t->ff);
-    measure(m, m->exact, (size_t)max_batch, &r->pack_bytes, &s->mul);
-    measure(m, m->exact, MODEL_PRIVATE_COLUMNS, &s->pack, &s->mul);
+    r->pack_bytes = measure(m, m->exact, (size_t)max_batch, &s->mul);
+    s->pack = measure(m, m->exact, MODEL_PRIVATE_COLUMNS, &s->mul);
+    plan_experts(r, s);
     s->attn = attn_bytes(m);
     size_t k = max_size(max_size((size_t)t->width, q), (size_t)t->ff);
+    k = max_size(k, (size_t)max_size((size_t)m->b.ff_expert, (size_t)m->b.ff_shared));
     s->rows = m->exact ? KERN_ROW_GRAIN * k * sizeof(float) : 0;
     r->base_bytes = lay_out_shared(r, NULL);
 }

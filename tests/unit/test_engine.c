@@ -795,6 +795,71 @@ static void penalties_and_cuts(void **state)
     engine_free(en);
 }
 
+/* ---- guessing ahead ---- */
+
+/* One prompt with and without guesses; what was told must be the same whatever happens to it. */
+static void assert_guesses_change_nothing(struct engine *with, struct engine *without,
+                                          const int32_t *tokens, size_t n,
+                                          const struct engine_sampling *s, int64_t *kept)
+{
+    static struct take a, b;
+    run_job(without, &a, tokens, n, 80, s);
+    run_job(with, &b, tokens, n, 80, s);
+    assert_same(&a, &b);
+    assert_int_equal(a.stats.guessed, 0);
+    assert_true(b.stats.kept <= b.stats.guessed);
+    *kept += b.stats.kept;
+    take_init(&b); /* paused in the middle of what was guessed right */
+    struct engine_job job = job_of(&b, tokens, n, 80);
+    job.sampling = *s;
+    b.pause_at = 23;
+    submit(with, &job);
+    await_tokens(&b, 23);
+    engine_resume(b.run);
+    await_end(&b);
+    assert_same(&a, &b);
+    take_init(&b); /* stopped there, and gone on from the cache */
+    job.ctx = &b;
+    b.stop_at = 31;
+    submit(with, &job);
+    await_end(&b);
+    assert_int_equal(b.n, 31);
+    assert_memory_equal(a.ids, b.ids, 31 * sizeof *a.ids);
+    int32_t longer[256];
+    memcpy(longer, tokens, n * sizeof *tokens);
+    memcpy(longer + n, a.ids, 60 * sizeof *a.ids);
+    run_job(with, &b, longer, n + 60, 20, NULL);
+    static struct take c;
+    run_job(without, &c, longer, n + 60, 20, NULL);
+    assert_same(&b, &c);
+}
+
+static void guesses_change_nothing_but_time(void **state)
+{
+    struct tiny tiny = sharp();
+    struct engine *with = tiny_engine(&tiny, (struct engine_params){.threads = 1});
+    struct engine *without = tiny_engine(&tiny, (struct engine_params){.threads = 1, .draft = -1});
+    int32_t tokens[64];
+    int64_t kept = 0;
+    /* An alphabet of three makes for guesses that come true, and for some that do not. */
+    const struct engine_bias few[] = {{7, 60}, {8, 60}, {9, 60}};
+    struct engine_sampling greedy = {
+        .top_p = 1, .repeat_penalty = 1, .top_logprobs = 2, .bias = few, .nbias = 3};
+    struct engine_sampling drawn = creative;
+    drawn.bias = few;
+    drawn.nbias = 3;
+    for (uint32_t seed = 1; seed < 5; seed++) {
+        fill_tokens(tokens, 20, seed);
+        memcpy(tokens + 20, tokens, 20 * sizeof *tokens);
+        assert_guesses_change_nothing(with, without, tokens, 40, &greedy, &kept);
+        assert_guesses_change_nothing(with, without, tokens, 40, &drawn, &kept);
+        assert_guesses_change_nothing(with, without, tokens, 40, &creative, &kept);
+    }
+    assert_true(kept > 50);
+    engine_free(with);
+    engine_free(without);
+}
+
 /* ---- memory, measuring ---- */
 
 static void decoding_allocates_nothing(void **state)
@@ -1077,6 +1142,7 @@ int main(void)
         cmocka_unit_test(the_queue_is_bounded),
         cmocka_unit_test(log_probabilities_sum_to_one),
         cmocka_unit_test(penalties_and_cuts),
+        cmocka_unit_test(guesses_change_nothing_but_time),
         cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(evaluation_and_speed),
         cmocka_unit_test(damaged_files_are_errors_or_eight_tokens),

@@ -467,6 +467,9 @@ static void real_templates_render(void **state)
 
 /* ---- what models write ---- */
 
+static struct gen_tool offered = {.name = {"f", 1}};
+static const struct gen_req offer = {.tools = &offered, .ntools = 1};
+
 struct log {
     struct buf text;
     enum gen_event_type last;
@@ -503,7 +506,7 @@ static void writes(const char *z, bool tools, bool thinks, bool called, const ch
     size_t n = strlen(z);
     for (size_t cut = 0; cut <= n + 1; cut++) {
         struct log l = {.text = BUF_INIT(4096), .last = GEN_EV_DONE};
-        struct tmpl_parser *p = tmpl_parser_new(TMPL_SYNTAX_HERMES, tools, 4,
+        struct tmpl_parser *p = tmpl_parser_new(TMPL_SYNTAX_HERMES, tools ? &offer : NULL, 4,
                                                 (struct gen_sink){.event = note, .ctx = &l});
         assert_non_null(p);
         if (thinks)
@@ -556,7 +559,7 @@ static void log_probabilities_stay_with_their_text(void **state)
         .chosen = {.token = STR("<to"), .id = 1, .logprob = -1}, .top = &alt, .ntop = 1};
     struct log l = {.text = BUF_INIT(4096)};
     struct tmpl_parser *p =
-        tmpl_parser_new(TMPL_SYNTAX_HERMES, true, 4, (struct gen_sink){.event = note, .ctx = &l});
+        tmpl_parser_new(TMPL_SYNTAX_HERMES, &offer, 4, (struct gen_sink){.event = note, .ctx = &l});
     tmpl_parser_feed(p, STR("<to"), &lp, 1);
     assert_int_equal(l.nlp, 0);
     lp.chosen.token = STR("y");
@@ -587,7 +590,7 @@ static void a_cancelled_parser_is_silent(void **state)
 {
     struct log l = {.text = BUF_INIT(4096), .cancel_after = 1};
     struct tmpl_parser *p =
-        tmpl_parser_new(TMPL_SYNTAX_PLAIN, false, 4, (struct gen_sink){.event = note, .ctx = &l});
+        tmpl_parser_new(TMPL_SYNTAX_PLAIN, NULL, 4, (struct gen_sink){.event = note, .ctx = &l});
     assert_int_equal(tmpl_parser_feed(p, STR("a"), NULL, 0), GEN_CANCEL);
     assert_int_equal(tmpl_parser_feed(p, STR("b"), NULL, 0), GEN_CANCEL);
     assert_int_equal(tmpl_parser_end(p, NULL), GEN_CANCEL);

@@ -228,7 +228,8 @@ static inline void tiny_keys(struct tiny_writer *w)
     /* Keys a file has only when a test bends them. */
     static const char *const others[] = {"llama.expert_count",        "llama.vocab_size",
                                          "llama.rope.scaling.type",   "llama.attention.causal",
-                                         "llama.rope.scaling.factor", "general.alignment"};
+                                         "llama.rope.scaling.factor", "general.alignment",
+                                         "llama.expert_group_count"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         tiny_bent(w, others[i]);
 }

@@ -13,11 +13,13 @@ INLINE __m256 weights(enum kern_type type, const uint8_t *row, size_t i, size_t 
             return _mm256_loadu_ps((const float *)(const void *)row + i);
         return _mm256_maskload_ps((const float *)(const void *)row + i, mask8(left));
     }
-    if (left >= 8)
-        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(row + 2 * i)));
     uint16_t h[8] = {0};
-    memcpy(h, row + 2 * i, 2 * left);
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)h));
+    if (left < 8)
+        memcpy(h, row + 2 * i, 2 * left);
+    __m128i v = _mm_loadu_si128((const __m128i *)(left < 8 ? (const void *)h : row + 2 * i));
+    if (type == KERN_F16)
+        return _mm256_cvtph_ps(v);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
 }
 
 /* NR rows with NC columns; NR * NC is at most 4, so that all sums stay in registers. */
@@ -76,6 +78,8 @@ void avx2_mul_float(const struct kern_mul *m)
 {
     if (m->w->type == KERN_F32)
         mul_type(KERN_F32, m);
-    else
+    else if (m->w->type == KERN_F16)
         mul_type(KERN_F16, m);
+    else
+        mul_type(KERN_BF16, m);
 }

@@ -1,5 +1,5 @@
-/* avx512_float.c: products with F32 and F16 weights: the 16 lanes of the order are one vector.
- * Activations are n columns of k floats, each padded with zeros to a multiple of 16. */
+/* avx512_float.c: products with F32, F16 and BF16 weights: the 16 lanes of the order are one
+ * vector. Activations are n columns of k floats, each padded with zeros to a multiple of 16. */
 #include "avx512_int.h"
 
 /* 16 weights from element i, those in `mask`. */
@@ -7,7 +7,10 @@ INLINE __m512 weights(enum kern_type type, const uint8_t *row, size_t i, __mmask
 {
     if (type == KERN_F32)
         return _mm512_maskz_loadu_ps(mask, row + 4 * i);
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, row + 2 * i));
+    __m256i half = _mm256_maskz_loadu_epi16(mask, row + 2 * i);
+    if (type == KERN_BF16)
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    return _mm512_cvtph_ps(half);
 }
 
 INLINE float sum_lanes(__m512 v)
@@ -68,6 +71,8 @@ void avx512_mul_float(const struct kern_mul *m)
 {
     if (m->w->type == KERN_F32)
         mul_type(KERN_F32, m);
+    else if (m->w->type == KERN_BF16)
+        mul_type(KERN_BF16, m);
     else
         mul_type(KERN_F16, m);
 }

@@ -1,0 +1,422 @@
+/* avx2_quant_int.h: what the AVX2 products with quantised weights share: which formats are packed
+ * together, where the parts of a block lie, the layouts of packed activations and of a tile, and
+ * the small loads and decodings that both ways of multiplying need.
+ *
+ * Formats are of two kinds. Blocks of 32 have a scale each in floats; super-blocks of 256 have
+ * integer scales for sub-blocks of 16 or 32. One packing of the activations serves each kind.
+ *
+ * Few columns, a column: q int8[k]; then for blocks of 32 d float[k / 32], s float[k / 32] (d times
+ * the sum of q), sum float[k / 32]; for super-blocks d float[k / 256], then for each of them
+ * sum16 int16[16] (even sub-blocks, then odd ones), sum32 int16[8], 16 bytes of nothing.
+ *
+ * Many columns: k in chunks of CHUNK; a chunk has all groups of COLS columns, a group its blocks:
+ *   of 32:  q [8][COLS] int8[4]; d float[COLS]; s float[COLS]; sum float[COLS]
+ *   of 256: q [64][COLS] int8[4]; lanes [16][COLS] int16[2]: the sums of a sub-block's bytes
+ *           0 and 1 of every four, and of 2 and 3; pairs16 [8][COLS] int16[2]: sums of sub-blocks
+ *           2i and 2i + 1 of 16; pairs32 [4][COLS] int16[2]: the same of 32; d float[COLS] */
+#ifndef WEIR_AVX2_QUANT_INT_H
+#define WEIR_AVX2_QUANT_INT_H
+
+#include "avx2_int.h"
+#include "block_int.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define FEW 2 /* columns up to which unpacking a tile does not pay */
+#define ROWS 16
+#define COLS 4
+#define CHUNK 512
+
+/* ---- activations ---- */
+#define FEW256_SUMS 64 /* bytes of sums of a super-block */
+#define GROUP32 (32 * COLS + 3 * COLS * 4)
+#define LANES256 (SUPER * COLS)
+#define PAIRS16 (LANES256 + 16 * COLS * 4)
+#define PAIRS32 (PAIRS16 + 8 * COLS * 4)
+#define D256 (PAIRS32 + 4 * COLS * 4)
+#define GROUP256 (D256 + COLS * 4)
+
+static inline size_t few_column_bytes(enum act_kind kind, size_t k)
+{
+    if (kind == ACT_32)
+        return round_up(k + k / BLOCK * 12, 64);
+    return round_up(k + round_up(k / SUPER * 4, 64) + k / SUPER * FEW256_SUMS, 64);
+}
+
+INLINE size_t group_block_bytes(enum act_kind kind)
+{
+    return kind == ACT_32 ? GROUP32 : GROUP256;
+}
+
+INLINE size_t block_size(enum act_kind kind)
+{
+    return kind == ACT_32 ? BLOCK : SUPER;
+}
+
+/* Where group g of `groups` stands in the chunk that begins at element k0. */
+INLINE size_t group_offset(enum act_kind kind, size_t k, size_t groups, size_t k0, size_t g)
+{
+    size_t len = k - k0 < CHUNK ? k - k0 : CHUNK, block = block_size(kind);
+    return (k0 / block * groups + len / block * g) * group_block_bytes(kind);
+}
+
+/* ---- blocks of weights ---- */
+#define AT_Q4_0 2 /* where the quants begin */
+#define AT_Q4_1 4
+#define AT_Q5_0 6
+#define AT_Q5_1 8
+#define AT_Q8_0 2
+#define AT_MXFP4 1
+#define Q2_K_QS 16
+#define Q2_K_D 80
+#define Q3_K_QS 32
+#define Q3_K_SCALES 96
+#define Q3_K_D 108
+#define Q4_K_SCALES 4
+#define Q4_K_QS 16
+#define Q5_K_QH 16
+#define Q5_K_QS 48
+#define Q6_K_QH 128
+#define Q6_K_SCALES 192
+#define Q6_K_D 208
+#define IQ4_XS_QS 8
+
+INLINE bool has_min(enum kern_type type)
+{
+    return type == KERN_Q4_1 || type == KERN_Q5_1 || type == KERN_Q2_K || type == KERN_Q4_K ||
+           type == KERN_Q5_K;
+}
+
+/* Sub-blocks of 16 in a super-block, not of 32. */
+INLINE bool sub16(enum kern_type type)
+{
+    return type == KERN_Q2_K || type == KERN_Q3_K || type == KERN_Q6_K;
+}
+
+/* What is unpacked as a signed byte of full range; the others are unsigned and a little offset. */
+INLINE bool is_signed(enum kern_type type)
+{
+    return type == KERN_Q8_0 || type == KERN_IQ4_NL || type == KERN_IQ4_XS;
+}
+
+/* The integer a block stands for is what is unpacked less this. */
+INLINE int offset_of(enum kern_type type)
+{
+    switch (type) {
+    case KERN_Q4_0: return 8;
+    case KERN_Q5_0: return 16;
+    case KERN_MXFP4: return 12;
+    case KERN_Q3_K: return 4;
+    case KERN_Q6_K: return 32;
+    default: return 0;
+    }
+}
+
+INLINE size_t at_quants(enum kern_type type)
+{
+    switch (type) {
+    case KERN_Q4_1: return AT_Q4_1;
+    case KERN_Q5_0: return AT_Q5_0;
+    case KERN_Q5_1: return AT_Q5_1;
+    case KERN_MXFP4: return AT_MXFP4;
+    default: return 2; /* after a half */
+    }
+}
+
+/* ---- vectors ---- */
+INLINE __m256i load256(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
+INLINE __m128i load128(const void *p)
+{
+    return _mm_loadu_si128(p);
+}
+
+INLINE __m256i both_halves(const void *p)
+{
+    return _mm256_broadcastsi128_si256(load128(p));
+}
+
+INLINE __m256i load_halves(const void *a, const void *b)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load128(a)), load128(b), 1);
+}
+
+INLINE int32_t load_i32(const void *p)
+{
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE __m256i low_bits(__m256i v, int mask)
+{
+    return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
+}
+
+INLINE __m256i high_nibbles(__m256i v)
+{
+    return low_bits(_mm256_srli_epi16(v, 4), 15);
+}
+
+INLINE __m256i fours(__m256i pairs)
+{
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Keeps a value in its register from step to step: gcc would add products first, and spill sums. */
+#define PIN(v) __asm__("" : "+x"(v))
+/* Keeps it in memory. */
+#define PIN_MEM(v) __asm__("" : "+m"(v))
+
+/* Before a loop whose body is large enough as it is. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
+/* ---- rows ----
+ * Pointers to n rows from r; past r1 the last row again, whose results are thrown away. */
+INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t **p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t row = r + i < m->r1 ? r + i : m->r1 - 1;
+        p[i] = (const uint8_t *)m->w->data + row * m->w->stride;
+    }
+}
+
+/* Strided streams are more than the hardware's prefetcher follows, so weights are asked for in the
+ * order they lie, into the second cache: the first AHEAD rows at once, then, while a block of some
+ * rows is worked on, as many bytes AHEAD rows further on. What another thread reads is left alone.
+ */
+#define AHEAD 32
+
+INLINE void prefetch(const uint8_t *p, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)p + line, _MM_HINT_T1);
+}
+
+INLINE void prefetch_first(const struct kern_mul *m)
+{
+    size_t rows = m->r1 - m->r0 < AHEAD ? m->r1 - m->r0 : AHEAD;
+    prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
+}
+
+/* Where to read ahead while some rows from r are worked on; at the end, what has been read. */
+INLINE const uint8_t *ahead_of(const struct kern_mul *m, size_t r)
+{
+    return (const uint8_t *)m->w->data + (r + AHEAD < m->r1 ? r + AHEAD : r) * m->w->stride;
+}
+
+/* The dword at p[i] + at of eight rows; `at` is 16 bytes or more before the end of a block, or the
+ * last dword of one and 16 bytes or more after its beginning. */
+INLINE __m256i dwords8(const uint8_t *const *p, size_t at, bool last)
+{
+    __m128i v[4];
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *a = p[2 * i] + at, *b = p[2 * i + 1] + at;
+        v[i] = last ? _mm_unpackhi_epi32(load128(a - 12), load128(b - 12))
+                    : _mm_unpacklo_epi32(load128(a), load128(b));
+    }
+    __m128i lo = last ? _mm_unpackhi_epi64(v[0], v[1]) : _mm_unpacklo_epi64(v[0], v[1]);
+    __m128i hi = last ? _mm_unpackhi_epi64(v[2], v[3]) : _mm_unpacklo_epi64(v[2], v[3]);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
+}
+
+/* Eight pairs of halves to their first and second floats. */
+INLINE void split_halves(__m256i pairs, __m256 *first, __m256 *second)
+{
+    const __m256i apart = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    __m256i h = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(pairs, apart), 0xd8);
+    *first = _mm256_cvtph_ps(_mm256_castsi256_si128(h));
+    *second = _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1));
+}
+
+/* The half at p[i] + at of eight rows, as floats; `at` as for dwords8. */
+INLINE __m256 halves8(const uint8_t *const *p, size_t at, bool last)
+{
+    __m128i v[4];
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *a = p[2 * i] + at, *b = p[2 * i + 1] + at;
+        v[i] = last ? _mm_unpackhi_epi16(load128(a - 14), load128(b - 14))
+                    : _mm_unpacklo_epi16(load128(a), load128(b));
+    }
+    __m128i lo = last ? _mm_unpackhi_epi32(v[0], v[1]) : _mm_unpacklo_epi32(v[0], v[1]);
+    __m128i hi = last ? _mm_unpackhi_epi32(v[2], v[3]) : _mm_unpacklo_epi32(v[2], v[3]);
+    return _mm256_cvtph_ps(last ? _mm_unpackhi_epi64(lo, hi) : _mm_unpacklo_epi64(lo, hi));
+}
+
+/* 2^(e - 128) of the byte at p[i] + at of eight rows; 0 and 1 give subnormals. */
+INLINE __m256 exponents8(const uint8_t *const *p, size_t at)
+{
+    __m256i e =
+        _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at], p[6][at],
+                          p[7][at]);
+    const __m256i one = _mm256_set1_epi32(1);
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+    __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i big = _mm256_cmpgt_epi32(e, one);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(small, normal, big));
+}
+
+/* The scales of a block of eight rows, and the minimum's where the format has one. */
+INLINE void scales8(enum kern_type type, const uint8_t *const *p, size_t at, __m256 *d, __m256 *min)
+{
+    switch (type) {
+    case KERN_Q4_1:
+    case KERN_Q5_1:
+    case KERN_Q4_K:
+    case KERN_Q5_K: split_halves(dwords8(p, at, false), d, min); break;
+    case KERN_Q2_K: split_halves(dwords8(p, at + Q2_K_D, true), d, min); break;
+    case KERN_Q3_K: *d = halves8(p, at + Q3_K_D, true); break;
+    case KERN_Q6_K: *d = halves8(p, at + Q6_K_D, true); break;
+    case KERN_MXFP4: *d = exponents8(p, at); break;
+    default: *d = halves8(p, at, false); break;
+    }
+}
+
+/* ---- values ---- */
+INLINE __m256i iq4_of(__m256i nibbles)
+{
+    return _mm256_shuffle_epi8(both_halves(iq4_values), nibbles);
+}
+
+/* Twice the value, and 12 more, so that none is negative. */
+INLINE __m256i mxfp4_of(__m256i nibbles)
+{
+    const __m128i values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
+}
+
+/* ---- scales of sub-blocks, as int16 ----
+ * Of 16: the low half has those of even sub-blocks, the high one those of odd ones. */
+INLINE __m256i even_odd(__m128i bytes)
+{
+    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    return _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, order));
+}
+
+INLINE __m256i scales_q2_k(const uint8_t *w, __m256i *mins)
+{
+    __m256i both = even_odd(load128(w));
+    *mins = _mm256_srli_epi16(both, 4);
+    return _mm256_and_si256(both, _mm256_set1_epi16(15));
+}
+
+/* A byte in the upper half of a word is shifted right by s when multiplied by 256 >> s and halved.
+ * The load begins two bytes early: four bytes after the scales would be past a last block. */
+INLINE __m256i scales_q3_k(const uint8_t *w)
+{
+    __m256i bytes = both_halves(w + Q3_K_SCALES - 2);
+    const __m256i low_at = _mm256_setr_epi8(-1, 2, -1, 4, -1, 6, -1, 8, -1, 2, -1, 4, -1, 6, -1, 8,
+                                            -1, 3, -1, 5, -1, 7, -1, 9, -1, 3, -1, 5, -1, 7, -1, 9);
+    const __m256i high_at =
+        _mm256_setr_epi8(-1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 11, -1,
+                         13, -1, 11, -1, 13, -1, 11, -1, 13, -1, 11, -1, 13);
+    const __m256i low_by = _mm256_broadcastsi128_si256(
+        _mm_setr_epi16(256, 256, 256, 256, 16, 16, 16, 16));
+    const __m256i high_by =
+        _mm256_broadcastsi128_si256(_mm_setr_epi16(256, 256, 64, 64, 16, 16, 4, 4));
+    __m256i low = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, low_at), low_by);
+    __m256i high = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, high_at), high_by);
+    low = _mm256_and_si256(low, _mm256_set1_epi16(15));
+    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi16(3)), 4);
+    return _mm256_sub_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16(32));
+}
+
+INLINE __m256i scales_q6_k(const uint8_t *w)
+{
+    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(load128(w + Q6_K_SCALES), order));
+}
+
+/* Q4_K and Q5_K: the low half has the eight scales, the high one the eight minima. */
+INLINE __m256i scales_q4_k(const uint8_t *w)
+{
+    __m256i bytes = both_halves(w); /* d, dmin, then the twelve */
+    const __m256i low_at =
+        _mm256_setr_epi8(-1, 4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1, 8, -1, 9,
+                         -1, 10, -1, 11, -1, 12, -1, 13, -1, 14, -1, 15);
+    const __m256i high_at =
+        _mm256_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 4, -1, 5, -1, 6, -1, 7, -1, -1, -1, -1, -1,
+                         -1, -1, -1, -1, 8, -1, 9, -1, 10, -1, 11, -1);
+    const __m256i by = _mm256_setr_epi16(256, 256, 256, 256, 256, 256, 256, 256, 256, 256, 256, 256,
+                                         16, 16, 16, 16);
+    const __m256i mask =
+        _mm256_setr_epi16(63, 63, 63, 63, 15, 15, 15, 15, 63, 63, 63, 63, 15, 15, 15, 15);
+    __m256i low = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, low_at), by);
+    __m256i high = _mm256_srli_epi16(_mm256_shuffle_epi8(bytes, high_at), 2);
+    high = _mm256_and_si256(high, _mm256_set1_epi16(0x30));
+    return _mm256_or_si256(_mm256_and_si256(low, mask), high);
+}
+
+INLINE __m128i scales_iq4_xs(const uint8_t *w)
+{
+    __m128i bytes = load128(w); /* d, the high bits of all, then four bytes of nibbles */
+    const __m128i low_at = _mm_setr_epi8(-1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
+    const __m128i high_at = _mm_setr_epi8(2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
+    const __m128i low_by = _mm_setr_epi16(256, 16, 256, 16, 256, 16, 256, 16);
+    const __m128i high_by = _mm_setr_epi16(1 << 14, 1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 4, 1);
+    __m128i low = _mm_mulhi_epu16(_mm_shuffle_epi8(bytes, low_at), low_by);
+    __m128i high = _mm_mullo_epi16(_mm_shuffle_epi8(bytes, high_at), high_by);
+    low = _mm_and_si128(low, _mm_set1_epi16(15));
+    high = _mm_and_si128(_mm_srli_epi16(high, 10), _mm_set1_epi16(0x30));
+    return _mm_sub_epi16(_mm_or_si128(low, high), _mm_set1_epi16(32));
+}
+
+/* The signed scales or the unsigned ones of a super-block, and in *mins the minima's of Q2_K. */
+INLINE __m256i scales16(enum kern_type type, const uint8_t *w, __m256i *mins)
+{
+    switch (type) {
+    case KERN_Q2_K: return scales_q2_k(w, mins);
+    case KERN_Q3_K: return scales_q3_k(w);
+    case KERN_Q6_K: return scales_q6_k(w);
+    case KERN_IQ4_XS: return _mm256_castsi128_si256(scales_iq4_xs(w));
+    default: return scales_q4_k(w);
+    }
+}
+
+/* ---- a tile: 16 rows of a chunk, unpacked ----
+ * A block of 32: w [8][ROWS] 4 bytes; d float[ROWS], min float[ROWS].
+ * A super-block: w [64][ROWS] 4 bytes; scales [8 or 16][ROWS] int16[2], twice the same;
+ * minima [4 or 8][ROWS] int16[2], of sub-blocks 2i and 2i + 1; d float[ROWS], min float[ROWS]. */
+#define TILE32_D (32 * ROWS)
+#define TILE32_BYTES (TILE32_D + 2 * ROWS * 4)
+#define TILE256_SCALES (SUPER * ROWS)
+#define TILE256_MINS (TILE256_SCALES + 16 * ROWS * 4)
+#define TILE256_D (TILE256_MINS + 8 * ROWS * 4)
+#define TILE256_BYTES (TILE256_D + 2 * ROWS * 4)
+#define TILE_BYTES (CHUNK / SUPER * TILE256_BYTES) /* the larger of both kinds */
+
+/* The dwords at p[i] + at + 4j, j < 4, of eight rows: v[j] has a row in each lane. */
+INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
+{
+    __m256i a = load_halves(p[0] + at, p[4] + at), b = load_halves(p[1] + at, p[5] + at);
+    __m256i c = load_halves(p[2] + at, p[6] + at), d = load_halves(p[3] + at, p[7] + at);
+    __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab1 = _mm256_unpackhi_epi32(a, b);
+    __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd1 = _mm256_unpackhi_epi32(c, d);
+    v[0] = _mm256_unpacklo_epi64(ab0, cd0);
+    v[1] = _mm256_unpackhi_epi64(ab0, cd0);
+    v[2] = _mm256_unpacklo_epi64(ab1, cd1);
+    v[3] = _mm256_unpackhi_epi64(ab1, cd1);
+}
+
+/* Half of a step of a tile: eight rows. */
+INLINE void put8(uint8_t *tile, size_t step, size_t half, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)(tile + step * ROWS * 4 + half * 32), v);
+}
+
+void avx2_few32(const struct kern_mul *m);
+void avx2_few256(const struct kern_mul *m);
+void avx2_many(const struct kern_mul *m);
+size_t avx2_many_scratch(size_t n);
+/* Blocks of 16 rows, p[i] where row i's begin. */
+void avx2_tile32(enum kern_type type, const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile);
+void avx2_tile256(enum kern_type type, const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile);
+
+#endif

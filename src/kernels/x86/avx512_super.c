@@ -1,0 +1,196 @@
+/* avx512_super.c: products of weights in blocks of 256 with many columns (avx512_tile_int.h tells
+ * the order of work).
+ *
+ * Tile: of each strip one block: w [64][16 rows] uint8[4]; scales int32 [16][16]; minima as pairs
+ * of int16 [8][16]; d float[16]; dmin float[16]. */
+#include "avx512_super_int.h"
+#include "avx512_tile_int.h"
+
+#define TILE_SCALE (64 * 64)
+#define TILE_MIN (TILE_SCALE + 16 * 64)
+#define TILE_D (TILE_MIN + 8 * 64)
+#define TILE_STRIP (TILE_D + 2 * 64)
+
+size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
+{
+    (void)k;
+    if (type_act(type) == ACT_FLOAT || n <= FEW)
+        return 64;
+    return STRIPS * TILE_STRIP + group_count(n) * sizeof(struct sums); /* blocks of 32 need less */
+}
+
+INLINE void unpack_head(enum kern_type type, const struct head *h, uint8_t *tile)
+{
+    for (int j = 0; j < scale_count(type); j++)
+        _mm512_store_si512(tile + TILE_SCALE + 64 * j, scale_of(type, h, j));
+    for (int j = 0; j < pair_count(type); j++)
+        _mm512_store_si512(tile + TILE_MIN + 64 * j, min_pair(h, j));
+    _mm512_store_ps(tile + TILE_D, h->d);
+    if (pair_count(type))
+        _mm512_store_ps(tile + TILE_D + 64, h->dmin);
+}
+
+INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size_t block,
+                   uint8_t *tile)
+{
+    const int groups = part_groups(type);
+    const size_t bytes = type_block_bytes(type), at = block * bytes;
+    const uint8_t *p[ROWS];
+    struct head h;
+    __m512i raw[16], high[8], v[8];
+    row_pointers(m, r, p);
+    prefetch_ahead(m, r, block, ROWS * bytes);
+    load_head(type, p, at, &h);
+    unpack_head(type, &h, tile);
+    for (int part = 0; part < 8 / groups; part++) {
+        load_part(type, p, at, part, raw, high);
+        for (int j = 0; j < groups; j++, tile += 8 * 64) {
+            elements_256(type, &h, part, j, raw, high, v);
+            for (int i = 0; i < 8; i++)
+                _mm512_store_si512(tile + 64 * i, v[i]);
+        }
+    }
+}
+
+/* `len` times four elements of S strips with a group of four columns. */
+INLINE void add_products(const int S, const int len, const uint8_t *w, const uint8_t *x,
+                         __m512i dot[COLS][STRIPS])
+{
+    for (int i = 0; i < len; i++) {
+        __m512i v[STRIPS];
+        for (int s = 0; s < S; s++)
+            v[s] = _mm512_load_si512(w + s * TILE_STRIP + 64 * i);
+        for (int c = 0; c < COLS; c++) {
+            __m512i q = spread_int(x + 4 * (COLS * i + c));
+            for (int s = 0; s < S; s++)
+                dot[c][s] = _mm512_dpbusd_epi32(dot[c][s], v[s], q);
+        }
+    }
+}
+
+/* The integer sums of a block whose sub-blocks have scales. */
+INLINE void scaled_sums(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
+                        __m512i sum[COLS][STRIPS])
+{
+    const int len = 64 / scale_count(type);
+    for (int c = 0; c < COLS; c++)
+        for (int s = 0; s < S; s++)
+            sum[c][s] = _mm512_setzero_si512();
+    for (int j = 0, subs = opaque(scale_count(type)); j < subs; j++) {
+        __m512i dot[COLS][STRIPS];
+        for (int c = 0; c < COLS; c++)
+            for (int s = 0; s < S; s++)
+                dot[c][s] = offset_256(type, COLS, x + 4 * c, j);
+        add_products(S, len, w + 64 * len * j, x + 4 * COLS * len * j, dot);
+        for (int s = 0; s < S; s++) {
+            __m512i scale = _mm512_load_si512(w + s * TILE_STRIP + TILE_SCALE + 64 * j);
+            for (int c = 0; c < COLS; c++)
+                sum[c][s] = _mm512_add_epi32(sum[c][s], _mm512_mullo_epi32(dot[c][s], scale));
+        }
+    }
+}
+
+/* Of one whose elements come multiplied. */
+INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
+                       __m512i sum[COLS][STRIPS])
+{
+    for (int c = 0; c < COLS; c++)
+        for (int s = 0; s < S; s++)
+            sum[c][s] = offset_256(type, COLS, x + 4 * c, 0);
+    for (int j = 0, groups = opaque(8); j < groups; j++)
+        add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
+    if (type != KERN_Q3_K)
+        return;
+    for (int c = 0; c < COLS; c++)
+        for (int s = 0; s < S; s++)
+            sum[c][s] = _mm512_sub_epi32(_mm512_setzero_si512(), sum[c][s]);
+}
+
+INLINE void take_minima(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
+                        __m512 acc[COLS][STRIPS])
+{
+    const uint8_t *pairs = x + (type == KERN_Q2_K ? X256_PAIR16(COLS) : X256_PAIR32(COLS));
+    for (int s = 0; s < S; s++, w += TILE_STRIP) {
+        __m512 dmin = _mm512_load_ps(w + TILE_D + 64);
+        __m512i sum[COLS];
+        for (int c = 0; c < COLS; c++)
+            sum[c] = _mm512_setzero_si512();
+        for (int j = 0; j < pair_count(type); j++) {
+            __m512i min = _mm512_load_si512(w + TILE_MIN + 64 * j);
+            for (int c = 0; c < COLS; c++)
+                sum[c] = _mm512_dpwssd_epi32(sum[c], min, spread_int(pairs + 4 * (COLS * j + c)));
+        }
+        for (int c = 0; c < COLS; c++) {
+            __m512 scale = _mm512_mul_ps(dmin, spread_float(x + X256_D(COLS) + 4 * c));
+            acc[c][s] = _mm512_fnmadd_ps(scale, _mm512_cvtepi32_ps(sum[c]), acc[c][s]);
+        }
+    }
+}
+
+/* A block of S strips with a group of four columns. */
+INLINE void multiply(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
+                     bool first, const struct sums *before, __m512 acc[COLS][STRIPS])
+{
+    __m512i sum[COLS][STRIPS];
+    if (is_scaled(type))
+        plain_sums(S, type, w, x, sum);
+    else
+        scaled_sums(S, type, w, x, sum);
+    for (int s = 0; s < S; s++) {
+        __m512 d = _mm512_load_ps(w + s * TILE_STRIP + TILE_D);
+        for (int c = 0; c < COLS; c++) {
+            __m512 scale = _mm512_mul_ps(d, spread_float(x + X256_D(COLS) + 4 * c));
+            acc[c][s] = first ? _mm512_setzero_ps() : before->v[c][s];
+            acc[c][s] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum[c][s]), acc[c][s]);
+        }
+    }
+    if (pair_count(type))
+        take_minima(S, type, w, x, acc);
+}
+
+INLINE void mul_strips(const int S, enum kern_type type, const struct kern_mul *m, size_t r)
+{
+    size_t blocks = m->w->k / SUPER;
+    uint8_t *tile = m->scratch;
+    const uint8_t *x = m->act;
+    for (size_t b = 0; b < blocks; b++) {
+        struct sums *waiting = (struct sums *)(void *)(tile + STRIPS * TILE_STRIP);
+        for (int s = 0; s < S; s++)
+            unpack(type, m, r + (size_t)s * ROWS, b, tile + s * TILE_STRIP);
+        for (size_t c = 0; c < m->n; c += COLS, waiting++, x += X256_BYTES(COLS)) {
+            struct sums sum;
+            multiply(S, type, tile, x, b == 0, waiting, sum.v);
+            if (b + 1 == blocks)
+                store_sums(S, m, r, c, &sum);
+            else
+                for (int i = 0; i < COLS; i++)
+                    for (int s = 0; s < S; s++)
+                        waiting->v[i][s] = sum.v[i][s];
+        }
+    }
+}
+
+INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
+{
+    prefetch_first(m);
+    for (size_t r = m->r0, strips; r < m->r1; r += strips * ROWS) {
+        strips = next_strips(m->r1 - r);
+        switch (strips) {
+        case 1: mul_strips(1, type, m, r); break;
+        case 2: mul_strips(2, type, m, r); break;
+        default: mul_strips(3, type, m, r); break;
+        }
+    }
+}
+
+void avx512_many_256(const struct kern_mul *m)
+{
+    switch (m->w->type) {
+    case KERN_Q2_K: mul_type(KERN_Q2_K, m); break;
+    case KERN_Q3_K: mul_type(KERN_Q3_K, m); break;
+    case KERN_Q4_K: mul_type(KERN_Q4_K, m); break;
+    case KERN_Q5_K: mul_type(KERN_Q5_K, m); break;
+    case KERN_Q6_K: mul_type(KERN_Q6_K, m); break;
+    default: mul_type(KERN_IQ4_XS, m); break;
+    }
+}
