@@ -32,8 +32,7 @@ INLINE __m256i values(enum kern_type type, const uint8_t *w, int g)
     const int half = g / 4, j = g % 4;
     __m256i v, h;
     switch (type) {
-    case KERN_Q2_K:
-        return low_bits(_mm256_srli_epi16(load256(w + Q2_K_QS + 32 * half), 2 * j), 3);
+    case KERN_Q2_K: return low_bits(_mm256_srli_epi16(load256(w + Q2_K_QS + 32 * half), 2 * j), 3);
     case KERN_Q3_K:
         v = low_bits(_mm256_srli_epi16(load256(w + Q3_K_QS + 32 * half), 2 * j), 3);
         h = g < 3 ? _mm256_slli_epi16(load256(w), 2 - (g < 3 ? g : 0))
@@ -94,8 +93,7 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
         }
         if (type == KERN_Q2_K) {
             __m256i t = _mm256_madd_epi16(mins, sum16);
-            out[c].m =
-                _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+            out[c].m = _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
         } else if (has_min(type)) {
             out[c].m = _mm_madd_epi16(_mm256_extracti128_si256(scales, 1), load128(sums[c] + 32));
         }
@@ -111,7 +109,7 @@ INLINE __m256i add_up(const struct partial p[8])
         __m256i b = _mm256_permute2x128_si256(p[i].s, p[i + 4].s, 0x31);
         t[i] = _mm256_add_epi32(a, b);
     }
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
+    return sum_of_four(t);
 }
 
 INLINE __m256i add_up_mins(const struct partial p[8])
@@ -119,7 +117,7 @@ INLINE __m256i add_up_mins(const struct partial p[8])
     __m256i t[4];
     for (int i = 0; i < 4; i++)
         t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(p[i].m), p[i + 4].m, 1);
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
+    return sum_of_four(t);
 }
 
 INLINE struct column column_at(const struct kern_mul *m, size_t c)
@@ -130,62 +128,63 @@ INLINE struct column column_at(const struct kern_mul *m, size_t c)
                            (const float *)(const void *)(x + k)};
 }
 
-INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r)
+/* Eight rows from r with NC columns from c. */
+INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r, size_t c)
 {
     const size_t bytes = type_block_bytes(type);
-    const uint8_t *p[8];
-    struct column col[FEW];
-    __m256 acc[FEW];
-    const uint8_t *ahead = ahead_of(m, r);
+    const uint8_t *p[8], *ahead = ahead_of(m, r);
+    struct column col[AT_ONCE];
+    __m256 acc[AT_ONCE];
     row_pointers(m, r, p, 8);
-    for (int c = 0; c < NC; c++) {
-        col[c] = column_at(m, (size_t)c);
-        acc[c] = _mm256_setzero_ps();
+    for (int i = 0; i < NC; i++) {
+        col[i] = column_at(m, c + (size_t)i);
+        acc[i] = _mm256_setzero_ps();
     }
     for (size_t b = 0; b < m->w->k / SUPER; b++) {
-        struct partial part[FEW][8];
-        const uint8_t *x[FEW], *sums[FEW];
+        struct partial part[AT_ONCE][8];
+        const uint8_t *x[AT_ONCE], *sums[AT_ONCE];
         __m256 dw, mw = _mm256_setzero_ps();
-        for (int c = 0; c < NC; c++) {
-            x[c] = col[c].q + b * SUPER;
-            sums[c] = col[c].sums + b * FEW256_SUMS;
+        for (int i = 0; i < NC; i++) {
+            x[i] = col[i].q + b * SUPER;
+            sums[i] = col[i].sums + b * FEW256_SUMS;
         }
-        ROLLED for (int i = 0; i < 8; i++)
+        ROLLED for (int j = 0; j < 8; j++)
         {
-            struct partial row[FEW];
-            prefetch(ahead + (b * 8 + (size_t)i) * bytes, bytes);
-            row_block(type, NC, p[i] + b * bytes, x, sums, row);
-            for (int c = 0; c < NC; c++)
-                part[c][i] = row[c];
+            struct partial row[AT_ONCE];
+            if (!c)
+                prefetch(ahead + (b * 8 + (size_t)j) * bytes, bytes);
+            row_block(type, NC, p[j] + b * bytes, x, sums, row);
+            for (int i = 0; i < NC; i++)
+                part[i][j] = row[i];
         }
         scales8(type, p, b * bytes, &dw, &mw);
-        for (int c = 0; c < NC; c++) {
-            __m256 dx = _mm256_broadcast_ss(col[c].d + b);
-            __m256 s = _mm256_cvtepi32_ps(add_up(part[c]));
-            acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), s, acc[c]);
+        for (int i = 0; i < NC; i++) {
+            __m256 dx = _mm256_broadcast_ss(col[i].d + b);
+            __m256 s = _mm256_cvtepi32_ps(add_up(part[i]));
+            acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), s, acc[i]);
             if (has_min(type))
-                acc[c] = _mm256_fnmadd_ps(_mm256_mul_ps(mw, dx),
-                                          _mm256_cvtepi32_ps(add_up_mins(part[c])), acc[c]);
+                acc[i] = _mm256_fnmadd_ps(_mm256_mul_ps(mw, dx),
+                                          _mm256_cvtepi32_ps(add_up_mins(part[i])), acc[i]);
         }
     }
-    for (int c = 0; c < NC; c++) {
-        float *out = m->out + (size_t)c * m->out_stride + r;
-        if (m->r1 - r >= 8)
-            _mm256_storeu_ps(out, acc[c]);
-        else
-            _mm256_maskstore_ps(out, mask8(m->r1 - r), acc[c]);
-    }
+    for (int i = 0; i < NC; i++)
+        store8(m, r, c + (size_t)i, acc[i]);
 }
 
 INLINE void few(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    if (m->n == 1)
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 1, m, r);
-    else
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 2, m, r);
+    for (size_t r = m->r0; r < m->r1; r += 8) {
+        size_t c = 0;
+        for (; c + 4 <= m->n; c += 4)
+            rows8(type, 4, m, r, c);
+        if (m->n - c >= 2) {
+            rows8(type, 2, m, r, c);
+            c += 2;
+        }
+        if (c < m->n)
+            rows8(type, 1, m, r, c);
+    }
 }
 
 #define FEW_OF(type)                                                                               \

@@ -21,7 +21,8 @@
 #include "block_int.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#define FEW 2 /* columns up to which unpacking a tile does not pay */
+#define FEW 12    /* columns up to which unpacking a tile does not pay */
+#define AT_ONCE 4 /* of them multiplied with a block while it is in registers */
 #define ROWS 16
 #define COLS 4
 #define CHUNK 512
@@ -165,6 +166,34 @@ INLINE __m256i fours(__m256i pairs)
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
+/* vphadd takes twice the time of two shuffles and an addition. Of four vectors whose halves belong
+ * to two rows each: the sums of their dwords, a vector in every lane of a half. */
+INLINE __m256i ends32(__m256i a, __m256i b, bool odd)
+{
+    __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+    return _mm256_castps_si256(odd ? _mm256_shuffle_ps(x, y, 0xdd) : _mm256_shuffle_ps(x, y, 0x88));
+}
+
+INLINE __m256i add_halves16(__m256i a, __m256i b)
+{
+    return _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+INLINE __m256i add_halves32(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+INLINE __m256i add_ends32(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(ends32(a, b, false), ends32(a, b, true));
+}
+
+INLINE __m256i sum_of_four(const __m256i t[4])
+{
+    return add_ends32(add_halves32(t[0], t[1]), add_halves32(t[2], t[3]));
+}
+
 /* Keeps a value in its register from step to step: gcc would add products first, and spill sums. */
 #define PIN(v) __asm__("" : "+x"(v))
 /* Keeps it in memory. */
@@ -191,7 +220,7 @@ INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t **p, 
  * order they lie, into the second cache: the first AHEAD rows at once, then, while a block of some
  * rows is worked on, as many bytes AHEAD rows further on. What another thread reads is left alone.
  */
-#define AHEAD 32
+#define AHEAD 16
 
 INLINE void prefetch(const uint8_t *p, size_t bytes)
 {
@@ -253,9 +282,8 @@ INLINE __m256 halves8(const uint8_t *const *p, size_t at, bool last)
 /* 2^(e - 128) of the byte at p[i] + at of eight rows; 0 and 1 give subnormals. */
 INLINE __m256 exponents8(const uint8_t *const *p, size_t at)
 {
-    __m256i e =
-        _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at], p[6][at],
-                          p[7][at]);
+    __m256i e = _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at],
+                                  p[6][at], p[7][at]);
     const __m256i one = _mm256_set1_epi32(1);
     __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
     __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
@@ -277,6 +305,16 @@ INLINE void scales8(enum kern_type type, const uint8_t *const *p, size_t at, __m
     case KERN_MXFP4: *d = exponents8(p, at); break;
     default: *d = halves8(p, at, false); break;
     }
+}
+
+/* Eight rows' results of a column. */
+INLINE void store8(const struct kern_mul *m, size_t r, size_t c, __m256 v)
+{
+    float *out = m->out + c * m->out_stride + r;
+    if (m->r1 - r >= 8)
+        _mm256_storeu_ps(out, v);
+    else
+        _mm256_maskstore_ps(out, mask8(m->r1 - r), v);
 }
 
 /* ---- values ---- */
@@ -317,8 +355,8 @@ INLINE __m256i scales_q3_k(const uint8_t *w)
     const __m256i high_at =
         _mm256_setr_epi8(-1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 11, -1,
                          13, -1, 11, -1, 13, -1, 11, -1, 13, -1, 11, -1, 13);
-    const __m256i low_by = _mm256_broadcastsi128_si256(
-        _mm_setr_epi16(256, 256, 256, 256, 16, 16, 16, 16));
+    const __m256i low_by =
+        _mm256_broadcastsi128_si256(_mm_setr_epi16(256, 256, 256, 256, 16, 16, 16, 16));
     const __m256i high_by =
         _mm256_broadcastsi128_si256(_mm_setr_epi16(256, 256, 64, 64, 16, 16, 4, 4));
     __m256i low = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, low_at), low_by);
@@ -381,16 +419,41 @@ INLINE __m256i scales16(enum kern_type type, const uint8_t *w, __m256i *mins)
 }
 
 /* ---- a tile: 16 rows of a chunk, unpacked ----
+ * Weights are unsigned; what has a full byte, with 128 added, is split in two nibbles.
  * A block of 32: w [8][ROWS] 4 bytes; d float[ROWS], min float[ROWS].
  * A super-block: w [64][ROWS] 4 bytes; scales [8 or 16][ROWS] int16[2], twice the same;
  * minima [4 or 8][ROWS] int16[2], of sub-blocks 2i and 2i + 1; d float[ROWS], min float[ROWS]. */
-#define TILE32_D (32 * ROWS)
-#define TILE32_BYTES (TILE32_D + 2 * ROWS * 4)
-#define TILE256_SCALES (SUPER * ROWS)
-#define TILE256_MINS (TILE256_SCALES + 16 * ROWS * 4)
-#define TILE256_D (TILE256_MINS + 8 * ROWS * 4)
-#define TILE256_BYTES (TILE256_D + 2 * ROWS * 4)
-#define TILE_BYTES (CHUNK / SUPER * TILE256_BYTES) /* the larger of both kinds */
+#define TILE_SCALES (16 * ROWS * 4)
+#define TILE_MINS (8 * ROWS * 4)
+#define TILE_MAX (CHUNK / SUPER * (2 * SUPER * ROWS + TILE_SCALES + TILE_MINS + 2 * ROWS * 4))
+
+/* Bytes of a step of 4: [ROWS] 4 bytes, or the low nibbles so and then the high ones. */
+INLINE size_t step_bytes(enum kern_type type)
+{
+    return is_signed(type) ? 2 * ROWS * 4 : ROWS * 4;
+}
+
+INLINE size_t tile_scales_at(enum kern_type type)
+{
+    return SUPER / 4 * step_bytes(type);
+}
+
+INLINE size_t tile_mins_at(enum kern_type type)
+{
+    return tile_scales_at(type) + TILE_SCALES;
+}
+
+INLINE size_t tile_d_at(enum kern_type type)
+{
+    if (type_act(type) == ACT_32)
+        return BLOCK / 4 * step_bytes(type);
+    return tile_mins_at(type) + TILE_MINS;
+}
+
+INLINE size_t tile_block_bytes(enum kern_type type)
+{
+    return tile_d_at(type) + 2 * ROWS * 4;
+}
 
 /* The dwords at p[i] + at + 4j, j < 4, of eight rows: v[j] has a row in each lane. */
 INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
@@ -405,10 +468,9 @@ INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
     v[3] = _mm256_unpackhi_epi64(ab1, cd1);
 }
 
-/* Half of a step of a tile: eight rows. */
-INLINE void put8(uint8_t *tile, size_t step, size_t half, __m256i v)
+INLINE void put256(uint8_t *p, __m256i v)
 {
-    _mm256_storeu_si256((__m256i *)(void *)(tile + step * ROWS * 4 + half * 32), v);
+    _mm256_storeu_si256((__m256i *)(void *)p, v);
 }
 
 void avx2_few32(const struct kern_mul *m);
