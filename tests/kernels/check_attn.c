@@ -13,34 +13,24 @@ struct attn_case {
     struct kern_attn a;
     const void *k_pages[PAGES_MAX], *v_pages[PAGES_MAX];
     int32_t from[NTOK_MAX], to[NTOK_MAX];
-    size_t pages, out_floats;
+    float sinks[8];
+    size_t out_floats;
 };
-
-static void put(void *page, enum kern_type t, size_t i, float f, const struct kern *c)
-{
-    if (t == KERN_F32) {
-        ((float *)page)[i] = f;
-        return;
-    }
-    uint16_t h;
-    c->to_f16(&f, 1, &h);
-    ((uint16_t *)page)[i] = h;
-}
 
 /* A page of which only positions [lo, hi) are ever seen. */
 static void *make_page(const struct attn_case *c, const struct kern *kern, size_t lo, size_t hi,
                        bool odd)
 {
-    size_t hd = c->a.head_dim;
-    void *page = guard_new(KERN_PAGE * hd * (c->a.type == KERN_F32 ? 4 : 2), 64);
-    for (size_t j = 0; j < KERN_PAGE; j++)
-        for (size_t d = 0; d < hd; d++) {
-            bool seen = j >= lo && j < hi;
-            put(page, c->a.type, j * hd + d, seen ? rnd_float() : NAN, kern);
-        }
-    if (odd && hi > lo) {
-        float f = rnd_below(2) ? NAN : -INFINITY;
-        put(page, c->a.type, rnd_range(lo, hi - 1) * hd + rnd_below(hd), f, kern);
+    size_t hd = c->a.head_dim, bytes = type_row_bytes(c->a.type, hd);
+    uint8_t *page = guard_new(KERN_PAGE * bytes, type_align(c->a.type));
+    size_t odd_row = odd && hi > lo ? rnd_range(lo, hi - 1) : SIZE_MAX;
+    for (size_t j = 0; j < KERN_PAGE; j++) {
+        float row[512];
+        for (size_t d = 0; d < hd; d++)
+            row[d] = j >= lo && j < hi ? rnd_float() : NAN;
+        if (j == odd_row)
+            row[rnd_below(hd)] = rnd_below(2) ? NAN : -INFINITY;
+        kern->store(c->a.type, row, hd, page + j * bytes);
     }
     return page;
 }
@@ -57,35 +47,57 @@ static void make_windows(struct attn_case *c)
     }
 }
 
+/* What any query sees of the page that begins at position `base`: [*lo, *hi). */
+static bool seen_of(const struct attn_case *c, size_t base, size_t *lo, size_t *hi)
+{
+    *lo = KERN_PAGE, *hi = 0;
+    for (size_t t = 0; t < c->a.ntok; t++) {
+        size_t from = (size_t)c->from[t], to = (size_t)c->to[t];
+        if (to <= base || from >= base + KERN_PAGE)
+            continue;
+        size_t first = from > base ? from - base : 0;
+        size_t end = to - base < KERN_PAGE ? to - base : KERN_PAGE;
+        *lo = first < *lo ? first : *lo;
+        *hi = end > *hi ? end : *hi;
+    }
+    return *lo < *hi;
+}
+
 static void make_pages(struct attn_case *c, const struct kern *kern)
 {
-    size_t from = SIZE_MAX, to = 0;
-    for (size_t t = 0; t < c->a.ntok; t++) {
-        from = (size_t)c->from[t] < from ? (size_t)c->from[t] : from;
-        to = (size_t)c->to[t] > to ? (size_t)c->to[t] : to;
-    }
     bool odd = rnd_below(4) == 0;
-    c->pages = (to + KERN_PAGE - 1) / KERN_PAGE;
-    for (size_t p = 0; p < c->pages; p++) {
-        size_t base = p * KERN_PAGE;
-        if (base + KERN_PAGE <= from) { /* given back: nobody may look */
-            c->k_pages[p] = c->v_pages[p] = NULL;
+    for (size_t p = 0; p < PAGES_MAX; p++) {
+        size_t lo, hi;
+        c->k_pages[p] = c->v_pages[p] = NULL; /* given back, or not yet there: nobody may look */
+        if (!seen_of(c, p * KERN_PAGE, &lo, &hi))
             continue;
-        }
-        size_t lo = from > base ? from - base : 0;
-        size_t hi = to - base < KERN_PAGE ? to - base : KERN_PAGE;
         c->k_pages[p] = make_page(c, kern, lo, hi, odd && rnd_below(3) == 0);
         c->v_pages[p] = make_page(c, kern, lo, hi, odd && rnd_below(3) == 0);
     }
 }
 
+static void make_extras(struct kern_attn *a, float sinks[8])
+{
+    if (rnd_below(3) == 0) {
+        for (size_t h = 0; h < a->group; h++)
+            sinks[h] = rnd_below(8) ? 3 * rnd_float() : rnd_below(2) ? 90.0f : -200.0f;
+        a->sinks = sinks;
+    }
+    if (rnd_below(3) == 0)
+        a->softcap = rnd_below(2) ? 50.0f : 0.5f;
+}
+
 static void make_case(struct attn_case *c, const struct kern *kern)
 {
     static const size_t dims[] = {64, 64, 64, 8, 16, 24, 32, 40, 80, 96, 128, 256, 512};
+    static const size_t packed_dims[] = {32, 64, 64, 96, 128, 256, 512};
+    static const enum kern_type types[] = {KERN_F16, KERN_F16, KERN_F32, KERN_Q8_0, KERN_Q4_0};
     struct kern_attn *a = &c->a;
     memset(c, 0, sizeof *c);
-    a->type = rnd_below(3) ? KERN_F16 : KERN_F32;
-    a->head_dim = dims[rnd_below(sizeof dims / sizeof *dims)];
+    a->type = types[rnd_below(sizeof types / sizeof *types)];
+    a->head_dim = type_block(a->type) == 1
+                      ? dims[rnd_below(sizeof dims / sizeof *dims)]
+                      : packed_dims[rnd_below(sizeof packed_dims / sizeof *packed_dims)];
     a->group = rnd_range(1, 8);
     a->ntok = rnd_below(2) ? rnd_range(1, 4) : rnd_range(1, NTOK_MAX);
     a->scale = 1.0f / sqrtf((float)a->head_dim) * (rnd_below(4) ? 1.0f : 20.0f);
@@ -93,6 +105,7 @@ static void make_case(struct attn_case *c, const struct kern *kern)
     a->out_stride = a->group * a->head_dim + 8 * rnd_below(3);
     a->k_pages = c->k_pages;
     a->v_pages = c->v_pages;
+    make_extras(a, c->sinks);
     make_windows(c);
     a->from = c->from;
     a->to = c->to;
@@ -131,8 +144,9 @@ void check_attn(const struct kern *c, const struct kern *k)
     make_case(&x, c);
     float *want = new_out(&x), *got = new_out(&x), *parts = new_out(&x);
     char what[128];
-    snprintf(what, sizeof what, "%s attn %s head %zu group %zu ntok %zu to %d", k->name,
-             type_name(x.a.type), x.a.head_dim, x.a.group, x.a.ntok, (int)x.to[x.a.ntok - 1]);
+    snprintf(what, sizeof what, "%s attn %s head %zu group %zu ntok %zu to %d%s%s", k->name,
+             type_name(x.a.type), x.a.head_dim, x.a.group, x.a.ntok, (int)x.to[x.a.ntok - 1],
+             x.a.sinks ? " sinks" : "", x.a.softcap > 0 ? " softcap" : "");
     run(c, &x, 0, x.a.ntok, want);
     run(k, &x, 0, x.a.ntok, got);
     check_floats(what, want, got, x.out_floats);

@@ -1,27 +1,19 @@
-/* check_bench.c: speeds of a set beside the machine's limits, measured in the same run: matrix
- * products by format, width and number of columns, and attention. For n up to 8 the weights are far
- * larger than the caches, as in decoding; above, they are one layer's. */
-#include "check_int.h"
-#include "pool.h"
+/* check_bench.c: speeds of a set beside the machine's limits, measured in turns: matrix products by
+ * format, width and number of columns (bench_rows.c has the rest). For n up to 8 the weights are
+ * far larger than the caches, as in decoding; above, they are a part of one layer's. */
+#include "bench_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define COLD_BYTES ((size_t)128 << 20)
-#define HOT_ROWS 1536
-#define MEASURE_MS 150
+#define HOT_ROWS 768
+#define READ_WORDS ((size_t)6 << 20) /* of 8 bytes, in one sample */
+#define SAMPLES 14
+#define BUDGET_NS 900000000u
 
-struct job {
-    const struct kern *kern;
-    struct kern_mul mul;
-    struct kern_attn attn;
-    char *scratch;
-    size_t scratch_bytes; /* for each worker */
-};
-
-static void *aligned(size_t bytes)
+void *bench_alloc(size_t bytes)
 {
     void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
     if (!p) {
@@ -31,33 +23,13 @@ static void *aligned(size_t bytes)
     return p;
 }
 
-static void mul_share(void *ctx, int worker, int workers)
+bool bench_wants(const struct bench *b, const char *name)
 {
-    struct job *j = ctx;
-    struct kern_mul m = j->mul;
-    pool_share(m.w->rows, KERN_ROW_GRAIN, worker, workers, &m.r0, &m.r1);
-    m.scratch = j->scratch + (size_t)worker * j->scratch_bytes;
-    if (m.r0 < m.r1)
-        j->kern->mul(&m);
-}
-
-static void attn_share(void *ctx, int worker, int workers)
-{
-    struct job *j = ctx;
-    struct kern_attn a = j->attn;
-    a.scratch = j->scratch + (size_t)worker * j->scratch_bytes;
-    a.out += (size_t)worker * a.out_stride * a.ntok;
-    j->kern->attn(&a);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    return !b->only || strstr(name, b->only);
 }
 
 /* With one thread its own processor time, so that who else runs here does not count; with more the
- * wall clock, as for the limits. */
+ * wall clock. */
 static uint64_t now_ns(int threads)
 {
     struct timespec t;
@@ -65,123 +37,134 @@ static uint64_t now_ns(int threads)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The median time of several runs, in seconds. */
-static double time_job(struct pool *pool, pool_fn *fn, struct job *j)
+static uint64_t read_sink;
+
+static void read_share(void *ctx, int worker, int workers)
 {
-    int threads = pool_threads(pool);
-    double t[9];
-    pool_run(pool, fn, j);
-    uint64_t spent = 0;
-    size_t n = 0;
-    while (n < 9 && (n < 3 || spent < (uint64_t)MEASURE_MS * 1000000)) {
-        uint64_t begin = now_ns(threads);
-        pool_run(pool, fn, j);
-        uint64_t ns = now_ns(threads) - begin;
-        spent += ns;
-        t[n++] = (double)ns * 1e-9;
+    const uint64_t *p = ctx;
+    size_t from, to;
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+    pool_share(READ_WORDS, 8, worker, workers, &from, &to);
+    for (size_t i = from; i < to; i += 8) {
+        a += p[i] ^ p[i + 1];
+        b += p[i + 2] ^ p[i + 3];
+        c += p[i + 4] ^ p[i + 5];
+        d += p[i + 6] ^ p[i + 7];
     }
-    qsort(t, n, sizeof *t, by_value);
-    return t[n / 2];
+    __atomic_fetch_add(&read_sink, a + b + c + d, __ATOMIC_RELAXED);
 }
 
-static void bench_mul(const struct kern *kern, struct pool *pool, enum kern_type type, size_t k,
-                      size_t n)
+static double time_once(const struct bench *b, pool_fn *fn, void *ctx)
 {
-    size_t row = type_row_bytes(type, k);
-    size_t rows = n <= 8 ? COLD_BYTES / row / 16 * 16 : HOT_ROWS;
-    void *data = aligned(rows * row);
+    uint64_t begin = now_ns(b->threads);
+    pool_run(b->pool, fn, ctx);
+    return (double)(now_ns(b->threads) - begin) * 1e-9;
+}
+
+struct bench_result bench_time(const struct bench *b, pool_fn *fn, void *ctx)
+{
+    struct bench_result r = {.seconds = 1e9};
+    uint64_t begin = now_ns(b->threads);
+    size_t parts = COLD_BYTES / sizeof *b->cold / READ_WORDS;
+    time_once(b, fn, ctx);
+    for (size_t i = 0; i < SAMPLES && (i < 2 || now_ns(b->threads) - begin < BUDGET_NS); i++) {
+        double t = time_once(b, fn, ctx);
+        r.seconds = t < r.seconds ? t : r.seconds;
+        double read = READ_WORDS * 8 / time_once(b, read_share, b->cold + i % parts * READ_WORDS);
+        r.read = read > r.read ? read : r.read;
+        double int8 = kern_measure_int8(b->threads, 1);
+        r.int8 = int8 > r.int8 ? int8 : r.int8;
+    }
+    return r;
+}
+
+void bench_print(const char *name, const struct bench_result *r, double bytes, double macs)
+{
+    printf("  %-30s %9.1f us", name, r->seconds * 1e6);
+    if (bytes > 0)
+        printf("  %6.1f GB/s %4.0f%% of reading", bytes / r->seconds * 1e-9,
+               100 * bytes / r->seconds / r->read);
+    if (macs > 0)
+        printf("  %7.1f GMAC/s %4.0f%% of int8", macs / r->seconds * 1e-9,
+               100 * macs / r->seconds / r->int8);
+    printf("\n");
+}
+
+struct mul_job {
+    const struct kern *kern;
+    struct kern_mul mul;
+    const float *x;
+    char *scratch;
+    size_t scratch_bytes; /* for each worker */
+};
+
+static void mul_share(void *ctx, int worker, int workers)
+{
+    struct mul_job *j = ctx;
+    struct kern_mul m = j->mul;
+    pool_share(m.w->rows, KERN_ROW_GRAIN, worker, workers, &m.r0, &m.r1);
+    m.scratch = j->scratch + (size_t)worker * j->scratch_bytes;
+    if (m.r0 < m.r1)
+        j->kern->mul(&m);
+}
+
+static void pack_share(void *ctx, int worker, int workers)
+{
+    struct mul_job *j = ctx;
+    size_t c0, c1, k = j->mul.w->k;
+    pool_share(j->mul.n, 16, worker, workers, &c0, &c1);
+    if (c0 < c1)
+        j->kern->act_pack(j->mul.w->type, j->x, k, j->mul.n, k, c0, c1, (void *)j->mul.act);
+}
+
+static void bench_mul(const struct bench *b, enum kern_type type, size_t k, size_t n)
+{
+    char name[64];
+    size_t row = type_row_bytes(type, k), rows = n <= 8 ? COLD_BYTES / row / 16 * 16 : HOT_ROWS;
+    snprintf(name, sizeof name, "%s k %zu n %zu", type_name(type), k, n);
+    if (!bench_wants(b, name))
+        return;
+    void *data = bench_alloc(rows * row);
     fill_plain_weights(data, type, 16, k, row);
     for (size_t r = 16; r < rows; r += 16)
         memcpy((char *)data + r * row, data, 16 * row);
     struct kern_mat w = {.type = type, .data = data, .rows = rows, .k = k, .stride = row};
-    float *x = aligned(n * k * 4);
+    float *x = bench_alloc(n * k * 4);
     fill_floats(x, n * k, FILL_NORMAL);
-    void *act = aligned(kern->act_bytes(type, n, k));
-    struct job j = {.kern = kern, .mul = {.w = &w, .act = act, .n = n, .out_stride = rows}};
-    j.mul.out = aligned(n * rows * 4);
-    j.scratch_bytes = (kern->mul_scratch(type, n, k) + 127) / 64 * 64;
-    j.scratch = aligned(j.scratch_bytes * (size_t)pool_threads(pool));
-
-    kern->act_pack(type, x, k, n, k, 0, n, act);
-    uint64_t begin = now_ns(1);
-    kern->act_pack(type, x, k, n, k, 0, n, act);
-    double pack_us = (double)(now_ns(1) - begin) * 1e-3;
-    double t = time_job(pool, mul_share, &j);
-    printf("  %-5s k %5zu n %4zu %8.1f GB/s %8.1f GMAC/s   pack %.0f us\n", type_name(type), k, n,
-           (double)(rows * row) / t * 1e-9, (double)(rows * k * n) / t * 1e-9, pack_us);
+    void *act = bench_alloc(b->kern->act_bytes(type, n, k));
+    struct mul_job j = {
+        .kern = b->kern, .mul = {.w = &w, .act = act, .n = n, .out_stride = rows}, .x = x};
+    j.mul.out = bench_alloc(n * rows * 4);
+    j.scratch_bytes = (b->kern->mul_scratch(type, n, k) + 127) / 64 * 64;
+    j.scratch = bench_alloc(j.scratch_bytes * (size_t)b->threads);
+    struct bench_result pack = bench_time(b, pack_share, &j);
+    struct bench_result mul = bench_time(b, mul_share, &j);
+    bench_print(name, &mul, n <= 8 ? (double)(rows * row) : 0, (double)(rows * k * n));
+    snprintf(name, sizeof name, "  packing of %zu floats", n * k);
+    bench_print(name, &pack, 0, 0);
     free(data), free(x), free(act), free(j.mul.out), free(j.scratch);
 }
 
-/* Every worker attends for one KV head of its own; the pages are shared. */
-static void bench_attn(const struct kern *kern, struct pool *pool, size_t ntok, size_t depth)
+void check_bench(const struct kern *kern, int threads, const char *only, size_t n)
 {
-    enum { HEAD = 64, GROUP = 3 };
-    size_t pages = (depth + KERN_PAGE - 1) / KERN_PAGE;
-    int threads = pool_threads(pool);
-    uint16_t *kv = aligned(2 * pages * KERN_PAGE * HEAD * 2);
-    const void **k_pages = aligned(pages * sizeof *k_pages);
-    const void **v_pages = aligned(pages * sizeof *v_pages);
-    for (size_t i = 0; i < 2 * pages * KERN_PAGE * HEAD; i++) {
-        float f = rnd_float();
-        kern->to_f16(&f, 1, &kv[i]);
-    }
-    for (size_t p = 0; p < pages; p++) {
-        k_pages[p] = kv + 2 * p * KERN_PAGE * HEAD;
-        v_pages[p] = kv + (2 * p + 1) * KERN_PAGE * HEAD;
-    }
-    int32_t *from = aligned(ntok * 4), *to = aligned(ntok * 4);
-    for (size_t t = 0; t < ntok; t++) {
-        from[t] = 0;
-        to[t] = (int32_t)(depth - ntok + t + 1);
-    }
-    float *q = aligned(ntok * GROUP * HEAD * 4);
-    fill_floats(q, ntok * GROUP * HEAD, FILL_NORMAL);
-    struct job j = {.kern = kern,
-                    .attn = {.type = KERN_F16,
-                             .head_dim = HEAD,
-                             .group = GROUP,
-                             .ntok = ntok,
-                             .scale = 0.125f,
-                             .k_pages = k_pages,
-                             .v_pages = v_pages,
-                             .q = q,
-                             .q_stride = GROUP * HEAD,
-                             .from = from,
-                             .to = to,
-                             .out_stride = GROUP * HEAD}};
-    j.attn.out = aligned(ntok * GROUP * HEAD * 4 * (size_t)threads);
-    j.scratch_bytes = (kern->attn_scratch(&j.attn) + 127) / 64 * 64;
-    j.scratch = aligned(j.scratch_bytes * (size_t)threads);
-    double t = time_job(pool, attn_share, &j);
-    double macs = 0;
-    for (size_t i = 0; i < ntok; i++)
-        macs += 2.0 * (double)to[i] * HEAD * GROUP * threads;
-    printf("  attn  f16 depth %5zu ntok %4zu %8.2f us %8.1f GMAC/s\n", depth, ntok, t * 1e6,
-           macs / t * 1e-9);
-    free(kv), free(k_pages), free(v_pages), free(from), free(to), free(q);
-    free(j.attn.out), free(j.scratch);
-}
-
-void check_bench(const struct kern *kern, int threads)
-{
-    static const enum kern_type types[] = {KERN_Q4_1, KERN_Q8_0, KERN_F16, KERN_F32};
-    static const size_t widths[] = {576, 1536, 4096}, columns[] = {1, 2, 4, 8, 128, 512};
-    bool slow = !strcmp(kern->name, "c");
-    struct pool *pool;
+    static const size_t widths[] = {2048, 8192}, columns[] = {1, 512};
+    struct bench b = {.kern = kern, .threads = threads, .only = only, .n = n};
     struct err e;
-    if (pool_new(threads, &pool, &e)) {
+    if (pool_new(threads, &b.pool, &e)) {
         fprintf(stderr, "checkkern: %s\n", err_msg(&e));
         exit(1);
     }
-    printf("%s, %d threads: memory %.1f GB/s, int8 peak %.0f GMAC/s (of the widest set)\n",
-           kern->name, threads, kern_measure_read(threads, 300) * 1e-9,
-           kern_measure_int8(threads, 200) * 1e-9);
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
-        for (size_t w = 0; w < (slow ? 1 : sizeof widths / sizeof *widths); w++)
-            for (size_t n = 0; n < (slow ? 1 : sizeof columns / sizeof *columns); n++)
-                bench_mul(kern, pool, types[t], widths[w], columns[n]);
-    bench_attn(kern, pool, 1, 512);
-    bench_attn(kern, pool, 1, 4096);
-    bench_attn(kern, pool, slow ? 16 : 512, 512);
-    pool_free(pool);
+    b.cold = bench_alloc(COLD_BYTES);
+    memset(b.cold, 1, COLD_BYTES);
+    printf("%s, %d threads: memory %.1f GB/s, int8 peak %.0f GMAC/s (of the widest set that "
+           "WEIR_CPU allows)\n",
+           kern->name, threads, kern_measure_read(threads, 50) * 1e-9,
+           kern_measure_int8(threads, 50) * 1e-9);
+    for (size_t t = 0; t < TYPES; t++)
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+            for (size_t i = 0; i < (n ? 1 : sizeof columns / sizeof *columns); i++)
+                bench_mul(&b, all_types[t], widths[w], n ? n : columns[i]);
+    bench_rows(&b);
+    pool_free(b.pool);
+    free(b.cold);
 }

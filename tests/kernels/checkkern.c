@@ -1,6 +1,6 @@
 /* checkkern.c: every set of kernels that this processor has against the C versions, bit for bit.
  *
- *   checkkern [--seconds N] [--seed S] [--set NAME] [--bench [--threads N]]
+ *   checkkern [--seconds N] [--seed S] [--set NAME] [--bench [--threads N] [--only TEXT] [--n N]]
  *
  * Without --seconds a fixed number of rounds, so that the test suite does the same every time. */
 #include "check_int.h"
@@ -18,6 +18,8 @@ struct options {
     const char *set;
     bool bench;
     int threads;
+    const char *only; /* --bench: lines whose name holds this */
+    size_t n;         /* --bench: columns of the products; 0: the usual ones */
 };
 
 static void parse(struct options *o, int argc, char **argv)
@@ -36,9 +38,13 @@ static void parse(struct options *o, int argc, char **argv)
             o->set = value;
         else if (value && !strcmp(argv[i], "--threads"))
             o->threads = atoi(value);
+        else if (value && !strcmp(argv[i], "--only"))
+            o->only = value;
+        else if (value && !strcmp(argv[i], "--n"))
+            o->n = strtoull(value, NULL, 10);
         else {
             fprintf(stderr, "usage: checkkern [--seconds N] [--seed S] [--set NAME] "
-                            "[--bench [--threads N]]\n");
+                            "[--bench [--threads N] [--only TEXT] [--n N]]\n");
             exit(2);
         }
         i++;
@@ -93,7 +99,7 @@ int main(int argc, char **argv)
             continue;
         const struct kern *k = kern_get_named(*name);
         if (o.bench)
-            check_bench(k, o.threads);
+            check_bench(k, o.threads, o.only, o.n);
         else
             check_set(c, k, &o);
     }

@@ -21,46 +21,6 @@ INLINE __m256i spread(__m256i words, int i)
     return _mm256_shuffle_epi8(words, _mm256_set1_epi16((short)((2 * i + 1) << 8 | 2 * i)));
 }
 
-INLINE __m256i twice(__m128i v)
-{
-    return _mm256_broadcastsi128_si256(v);
-}
-
-/* The 32 elements of group g (elements 32 g to 32 g + 31), unsigned or, of IQ4_XS, signed. */
-INLINE __m256i values(enum kern_type type, const uint8_t *w, int g)
-{
-    const int half = g / 4, j = g % 4;
-    __m256i v, h;
-    switch (type) {
-    case KERN_Q2_K: return low_bits(_mm256_srli_epi16(load256(w + Q2_K_QS + 32 * half), 2 * j), 3);
-    case KERN_Q3_K:
-        v = low_bits(_mm256_srli_epi16(load256(w + Q3_K_QS + 32 * half), 2 * j), 3);
-        h = g < 3 ? _mm256_slli_epi16(load256(w), 2 - (g < 3 ? g : 0))
-                  : _mm256_srli_epi16(load256(w), g < 3 ? 0 : g - 2);
-        return _mm256_or_si256(v, low_bits(h, 4));
-    case KERN_Q4_K:
-        v = load256(w + Q4_K_QS + 32 * (g / 2));
-        return g % 2 ? high_nibbles(v) : low_bits(v, 15);
-    case KERN_Q5_K:
-        v = load256(w + Q5_K_QS + 32 * (g / 2));
-        v = g % 2 ? high_nibbles(v) : low_bits(v, 15);
-        h = g < 4 ? _mm256_slli_epi16(load256(w + Q5_K_QH), 4 - (g < 4 ? g : 0))
-                  : _mm256_srli_epi16(load256(w + Q5_K_QH), g < 4 ? 0 : g - 4);
-        return _mm256_or_si256(v, low_bits(h, 16));
-    case KERN_Q6_K:
-        v = load256(w + 64 * half + 32 * (j % 2));
-        v = j < 2 ? low_bits(v, 15) : high_nibbles(v);
-        h = load256(w + Q6_K_QH + 32 * half);
-        h = j < 2 ? _mm256_slli_epi16(h, j < 2 ? 4 - 2 * j : 0)
-                  : _mm256_srli_epi16(h, j < 2 ? 0 : 2 * j - 4);
-        return _mm256_or_si256(v, low_bits(h, 48));
-    default:
-        v = twice(load128(w + IQ4_XS_QS + 16 * g));
-        v = _mm256_blend_epi32(v, _mm256_srli_epi16(v, 4), 0xf0);
-        return iq4_of(low_bits(v, 15));
-    }
-}
-
 /* Pairs of products: at most 2 * 127 * 127, signed or not. */
 INLINE __m256i products(enum kern_type type, __m256i v, __m256i x)
 {
@@ -77,7 +37,7 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
     __m256i scales = scales16(type, w, &mins);
     __m256i wide = sub16(type) ? scales : twice(_mm256_castsi256_si128(scales));
     for (int g = 0; g < 8; g++) {
-        __m256i v = values(type, w, g), by = spread(wide, g);
+        __m256i v = values256(type, w, g), by = spread(wide, g);
         for (int c = 0; c < NC; c++) {
             __m256i t = _mm256_madd_epi16(products(type, v, load256(x[c] + 32 * g)), by);
             out[c].s = g ? _mm256_add_epi32(out[c].s, t) : t;

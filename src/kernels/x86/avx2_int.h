@@ -17,6 +17,13 @@ void avx2_rms_norm(const float *x, const float *w, float eps, size_t n, float *o
 void avx2_silu_mul(const float *gate, const float *up, size_t n, float *out);
 void avx2_rope(float *x, const float *cs, size_t dims, bool neox);
 
+void avx2_layer_norm(const float *x, const float *w, const float *b, float eps, size_t n,
+                     float *out);
+void avx2_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void avx2_swiglu_oai(const float *gate, const float *up, float alpha, float limit, size_t n,
+                     float *out);
+void avx2_delta(const struct kern_delta *d);
+
 void avx2_attn(const struct kern_attn *a);
 
 enum kern_type avx2_act_as(enum kern_type type, size_t n);
@@ -67,6 +74,14 @@ static inline __m256 exp8(__m256 x)
     p = _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
     p = _mm256_andnot_ps(low, p);
     return _mm256_blendv_ps(p, _mm256_set1_ps(INFINITY), high);
+}
+
+static inline __m256 tanh8(__m256 x)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    __m256 e = exp8(_mm256_mul_ps(_mm256_set1_ps(-2.0f), _mm256_andnot_ps(sign, x)));
+    __m256 t = _mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e));
+    return _mm256_or_ps(_mm256_andnot_ps(sign, t), _mm256_and_ps(sign, x));
 }
 
 #endif
