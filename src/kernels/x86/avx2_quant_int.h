@@ -19,7 +19,7 @@
 
 #include "avx2_block_int.h"
 
-#define FEW 12    /* columns up to which unpacking a tile does not pay */
+#define FEW 7     /* columns up to which unpacking a tile does not pay */
 #define AT_ONCE 4 /* of them multiplied with a block while it is in registers */
 #define ROWS 16
 #define COLS 4
