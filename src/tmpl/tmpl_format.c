@@ -19,9 +19,14 @@ struct spec {
 
 void text_pad(struct ctx *c, struct sb *b, struct str fill, size_t n)
 {
-    eval_step(c, n / 64);
-    for (size_t i = 0; i < n && !c->rc; i++)
-        sb_add(c, b, fill, false);
+    char block[256];
+    size_t each = fill.n && fill.n <= 4 ? sizeof block / fill.n : 1, have = 0;
+    for (size_t i = 0; i < each && each > 1; i++, have += fill.n)
+        memcpy(block + have, fill.p, fill.n);
+    for (size_t i = 0; i < n && eval_step(c, 1 + each / 64); i += each) {
+        size_t k = n - i < each ? n - i : each;
+        sb_add(c, b, each > 1 ? str_n(block, k * fill.n) : fill, false);
+    }
 }
 
 /* ---- numbers ---- */

@@ -246,10 +246,14 @@ static struct val f_striptags(struct ctx *c, const struct args *a)
     struct val v = val_text(c, a->self);
     struct str s = val_bytes(v);
     struct sb b = {0};
-    bool blank = false;
-    for (size_t i = 0; i < s.n && !c->rc;) {
+    bool blank = false, open[2] = {false, false}; /* no end of a tag, of a comment, any more */
+    for (size_t i = 0; i < s.n && eval_step(c, i % 64 == 0);) {
         bool comment = str_starts(str_n(s.p + i, s.n - i), STR("<!--"));
-        size_t end = s.p[i] == '<' ? str_find(s, comment ? STR("-->") : STR(">"), i) : SIZE_MAX;
+        size_t end = SIZE_MAX;
+        if (s.p[i] == '<' && !open[comment]) {
+            end = str_find(s, comment ? STR("-->") : STR(">"), i);
+            open[comment] = end == SIZE_MAX;
+        }
         if (end != SIZE_MAX) {
             eval_step(c, (end - i) / 64);
             i = end + (comment ? 3 : 1);
