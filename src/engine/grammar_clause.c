@@ -91,13 +91,14 @@ struct key {
 };
 
 static const struct key keys[] = {
-    {"minimum", KIND_NUMBER, ATOM_BOUND},          {"maximum", KIND_NUMBER, ATOM_BOUND},
-    {"exclusiveMinimum", KIND_NUMBER, ATOM_BOUND}, {"exclusiveMaximum", KIND_NUMBER, ATOM_BOUND},
-    {"multipleOf", KIND_NUMBER, ATOM_MULTIPLE},    {"minLength", KIND_STRING, ATOM_LENGTH},
-    {"maxLength", KIND_STRING, ATOM_LENGTH},       {"pattern", KIND_STRING, ATOM_PATTERN},
-    {"format", KIND_STRING, ATOM_FORMAT},          {"minProperties", KIND_OBJECT, ATOM_COUNT},
-    {"maxProperties", KIND_OBJECT, ATOM_COUNT},    {"minItems", KIND_ARRAY, ATOM_COUNT},
-    {"maxItems", KIND_ARRAY, ATOM_COUNT},          {"uniqueItems", KIND_ARRAY, ATOM_UNIQUE},
+    {"minimum", KIND_NUMBER, ATOM_BOUND},           {"maximum", KIND_NUMBER, ATOM_BOUND},
+    {"exclusiveMinimum", KIND_NUMBER, ATOM_BOUND},  {"exclusiveMaximum", KIND_NUMBER, ATOM_BOUND},
+    {"multipleOf", KIND_NUMBER, ATOM_MULTIPLE},     {"minLength", KIND_STRING, ATOM_LENGTH},
+    {"maxLength", KIND_STRING, ATOM_LENGTH},        {"pattern", KIND_STRING, ATOM_PATTERN},
+    {"format", KIND_STRING, ATOM_FORMAT},           {"contentEncoding", KIND_STRING, ATOM_FORMAT},
+    {"contentMediaType", KIND_STRING, ATOM_FORMAT}, {"minProperties", KIND_OBJECT, ATOM_COUNT},
+    {"maxProperties", KIND_OBJECT, ATOM_COUNT},     {"minItems", KIND_ARRAY, ATOM_COUNT},
+    {"maxItems", KIND_ARRAY, ATOM_COUNT},           {"uniqueItems", KIND_ARRAY, ATOM_UNIQUE},
 };
 
 /* Adds a keyword's atom. 1: added; 0: it says nothing of the type; -1: failed. */

@@ -54,8 +54,8 @@ int dfa_maker_end(struct dfa_maker *m, struct dfa *out);
 int regex_to_dfa(struct str pattern, struct dfa *out, const char **why);
 
 /* ---- grammar_number.c ---- */
-/* Decimal numbers as they are usually written, without exponent: at most 18 digits before the point
- * and 17 behind it, no minus zero. */
+/* Decimal numbers as they are usually written, without exponent and minus zero: integers of at most
+ * 18 digits, others of at most 15, so that readers who keep numbers as doubles tell them apart. */
 int number_any(struct dfa *out);
 int number_integer(struct dfa *out); /* with a fraction of zeros or without one */
 int number_plain_integer(struct dfa *out);

@@ -24,7 +24,8 @@ int number_any(struct dfa *out)
     int rc = from_pattern("^-0(?:\\.0*)?$", &minus_zero);
     if (rc)
         return rc;
-    rc = from_pattern("^-?(?:0|[1-9][0-9]{0,17})(?:\\.[0-9]{1,17})?$", &all);
+    rc = from_pattern("^-?(?:(?:0|[1-9][0-9]{0,17})|[1-9][0-9]{0,8}\\.[0-9]{1,6}|0\\.[0-9]{1,15})$",
+                      &all);
     if (!rc) {
         rc = dfa_into(&all, &minus_zero, DFA_AND_NOT);
         if (rc)

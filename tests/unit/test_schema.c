@@ -240,7 +240,7 @@ static json_t *reordered(const json_t *v, const json_t *s)
 
 static bool takes(const struct grammar *g, const json_t *v, size_t flags)
 {
-    char *text = json_dumps(v, JSON_ENCODE_ANY | flags);
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | flags);
     bool ok = text && matches(g, str_of(text));
     free(text);
     return ok;
@@ -275,7 +275,8 @@ static void one_group(const json_t *group, const char *file, struct tally *t)
     struct err e = {0};
     size_t i;
     json_t *test;
-    char *text = json_dumps(json_object_get(group, "schema"), JSON_ENCODE_ANY);
+    char *text =
+        json_dumps(json_object_get(group, "schema"), JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     t->groups++;
     if (grammar_from_schema(str_of(text), NULL, &g, &e) != 0) {
         t->refused++;
