@@ -214,8 +214,8 @@ static void pack_group(enum act_kind kind, const float *const x[COLS], size_t gr
     size_t block = block_size(kind);
     for (size_t i = 0; i < k; i += block) {
         size_t k0 = i / CHUNK * CHUNK;
-        uint8_t *to = out + group_offset(kind, k, groups, k0, g) +
-                      (i - k0) / block * group_block_bytes(kind);
+        uint8_t *to =
+            out + group_offset(kind, k, groups, k0, g) + (i - k0) / block * group_block_bytes(kind);
         const float *at[COLS];
         for (int c = 0; c < COLS; c++)
             at[c] = x[c] ? x[c] + i : NULL;
