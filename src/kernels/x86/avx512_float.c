@@ -49,7 +49,7 @@ INLINE void tile(const int NR, const int NC, enum kern_type type, const struct k
             m->out[(c + (size_t)b) * m->out_stride + r + (size_t)a] = sum_lanes(acc[a][b]);
 }
 
-INLINE void rows_of(const int NR, enum kern_type type, const struct kern_mul *m, size_t r)
+INLINE void some_rows(const int NR, enum kern_type type, const struct kern_mul *m, size_t r)
 {
     size_t c = 0;
     for (; c + 4 <= m->n; c += 4)
@@ -62,9 +62,9 @@ INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
     size_t r = m->r0;
     for (; r + 4 <= m->r1; r += 4)
-        rows_of(4, type, m, r);
+        some_rows(4, type, m, r);
     for (; r < m->r1; r++)
-        rows_of(1, type, m, r);
+        some_rows(1, type, m, r);
 }
 
 void avx512_mul_float(const struct kern_mul *m)

@@ -11,6 +11,11 @@
 #define TILE_D (TILE_MIN + 8 * 64)
 #define TILE_STRIP (TILE_D + 2 * 64)
 
+INLINE bool is_scaled(enum kern_type type) /* the tile has scale times element */
+{
+    return type == KERN_Q2_K || type == KERN_Q3_K;
+}
+
 size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
 {
     (void)k;
@@ -21,7 +26,7 @@ size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
 
 INLINE void unpack_head(enum kern_type type, const struct head *h, uint8_t *tile)
 {
-    for (int j = 0; j < scale_count(type); j++)
+    for (int j = 0; j < scale_count(type) && !is_scaled(type); j++)
         _mm512_store_si512(tile + TILE_SCALE + 64 * j, scale_of(type, h, j));
     for (int j = 0; j < pair_count(type); j++)
         _mm512_store_si512(tile + TILE_MIN + 64 * j, min_pair(h, j));
@@ -34,18 +39,20 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
                    uint8_t *tile)
 {
     const int groups = part_groups(type);
-    const size_t bytes = type_block_bytes(type), at = block * bytes;
-    const uint8_t *p[ROWS];
+    const size_t bytes = type_block_bytes(type);
+    size_t skip;
+    const struct rows from = rows_from(m->w, r, &skip), p = rows_at(&from, block * bytes);
     struct head h;
     __m512i raw[16], high[8], v[8];
-    row_pointers(m, r, p);
     prefetch_ahead(m, r, block, ROWS * bytes);
-    load_head(type, p, at, &h);
+    load_head(type, &p, &h);
     unpack_head(type, &h, tile);
     for (int part = 0; part < 8 / groups; part++) {
-        load_part(type, p, at, part, raw, high);
+        load_part(type, &p, part, raw, high);
         for (int j = 0; j < groups; j++, tile += 8 * 64) {
-            elements_256(type, &h, part, j, raw, high, v);
+            for (int i = 0; i < 8; i++)
+                v[i] = is_scaled(type) ? scaled_23(type, &h, part, j, i, raw, high)
+                                       : element_256(type, part, j, i, raw, high);
             for (int i = 0; i < 8; i++)
                 _mm512_store_si512(tile + 64 * i, v[i]);
         }
@@ -96,7 +103,9 @@ INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const
 {
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
-            sum[c][s] = offset_256(type, COLS, x + 4 * c, 0);
+            sum[c][s] = type == KERN_Q3_K
+                            ? _mm512_slli_epi32(spread_int(x + X256_NEG(COLS) + 4 * c), 7)
+                            : _mm512_setzero_si512();
     for (int j = 0, groups = opaque(8); j < groups; j++)
         add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
     if (type != KERN_Q3_K)
@@ -173,7 +182,7 @@ INLINE void mul_strips(const int S, enum kern_type type, const struct kern_mul *
 INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    for (size_t r = m->r0, strips; r < m->r1; r += strips * ROWS) {
+    for (size_t r = m->r0, strips; r < m->r1; r += rows_of(m->w, strips)) {
         strips = next_strips(m->r1 - r);
         switch (strips) {
         case 1: mul_strips(1, type, m, r); break;
