@@ -83,8 +83,7 @@ INLINE __m512 powers_of_two(__m512i e)
 }
 
 /* Scales, and minima of the types that have them. */
-INLINE void scales_32(enum kern_type type, const struct rows *p, __m512 *d,
-                      __m512 *min)
+INLINE void scales_32(enum kern_type type, const struct rows *p, __m512 *d, __m512 *min)
 {
     *min = _mm512_setzero_ps();
     if (type == KERN_MXFP4) {

@@ -43,18 +43,19 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
     size_t skip;
     const struct rows from = rows_from(m->w, r, &skip), p = rows_at(&from, block * bytes);
     struct head h;
-    __m512i raw[16], high[8], v[8];
+    __m512i raw[8], high[8], v[8];
     prefetch_ahead(m, r, block, ROWS * bytes);
     load_head(type, &p, &h);
     unpack_head(type, &h, tile);
     for (int part = 0; part < 8 / groups; part++) {
         load_part(type, &p, part, raw, high);
-        for (int j = 0; j < groups; j++, tile += 8 * 64) {
+        for (int j = 0; j < groups; j++) {
+            uint8_t *to = tile + 8 * 64 * group_of(type, part, j);
             for (int i = 0; i < 8; i++)
                 v[i] = is_scaled(type) ? scaled_23(type, &h, part, j, i, raw, high)
                                        : element_256(type, part, j, i, raw, high);
             for (int i = 0; i < 8; i++)
-                _mm512_store_si512(tile + 64 * i, v[i]);
+                _mm512_store_si512(to + 64 * i, v[i]);
         }
     }
 }

@@ -2,8 +2,8 @@
  * in groups of 32, scales of the sub-blocks as integers. Everything is inlined with a constant
  * type.
  *
- * Q2_K and Q3_K can come multiplied by the scales of their sub-blocks, which fits a byte: scale * q,
- * and 128 - (scale - 32) * (q - 4). That pays for many columns. */
+ * Q2_K and Q3_K can come multiplied by the scales of their sub-blocks, which fits a byte: scale *
+ * q, and 128 - (scale - 32) * (q - 4). That pays for many columns. */
 #ifndef WEIR_AVX512_SUPER_INT_H
 #define WEIR_AVX512_SUPER_INT_H
 
@@ -118,20 +118,28 @@ INLINE __m512i min_pair(const struct head *h, int j)
 }
 
 /* ---- elements ----
- * A block is worked on in parts whose bytes hold several groups of 32 elements: raw[8] (Q6_K [16],
- * IQ4_XS [4]) and high[8], which for Q3_K and Q5_K serves the whole block. */
+ * A block is worked on in parts whose bytes hold several groups of 32 elements: raw[8] (IQ4_XS [4])
+ * and high[8], which serves two parts of Q6_K and all of Q3_K and Q5_K. */
 INLINE int part_groups(enum kern_type type)
 {
     switch (type) {
-    case KERN_Q4_K:
-    case KERN_Q5_K: return 2;
+    case KERN_Q2_K:
+    case KERN_Q3_K: return 4;
     case KERN_IQ4_XS: return 1;
-    default: return 4;
+    default: return 2;
     }
 }
 
-INLINE void load_part(enum kern_type type, const struct rows *p, int part,
-                      __m512i raw[16], __m512i high[8])
+/* Where group j of a part stands in the block. */
+INLINE int group_of(enum kern_type type, int part, int j)
+{
+    if (type == KERN_Q6_K)
+        return part / 2 * 4 + part % 2 + 2 * j;
+    return part * part_groups(type) + j;
+}
+
+INLINE void load_part(enum kern_type type, const struct rows *p, int part, __m512i raw[8],
+                      __m512i high[8])
 {
     size_t i = (size_t)part;
     switch (type) {
@@ -139,13 +147,11 @@ INLINE void load_part(enum kern_type type, const struct rows *p, int part,
     case KERN_Q3_K: dwords_8(p, 32 + 32 * i, raw); break;
     case KERN_Q4_K: dwords_8(p, 16 + 32 * i, raw); break;
     case KERN_Q5_K: dwords_8(p, 48 + 32 * i, raw); break;
-    case KERN_Q6_K:
-        dwords_8(p, 64 * i, raw);
-        dwords_8(p, 64 * i + 32, raw + 8);
-        dwords_8(p, 128 + 32 * i, high);
-        break;
+    case KERN_Q6_K: dwords_8(p, 32 * i, raw); break;
     default: dwords_4(p, 8 + 16 * i, raw); break;
     }
+    if (type == KERN_Q6_K && part % 2 == 0)
+        dwords_8(p, 128 + 16 * i, high);
     if (type == KERN_Q3_K && part == 0)
         dwords_8(p, 0, high);
     if (type == KERN_Q5_K && part == 0)
@@ -196,7 +202,7 @@ INLINE __m512i scaled_3(__m512i raw, int j, __m512i high, int bit, __m512i s)
 
 /* Q2_K and Q3_K multiplied by their scales: part of elements_scaled. */
 INLINE __m512i scaled_23(enum kern_type type, const struct head *h, int part, int j, int i,
-                         const __m512i raw[16], const __m512i high[8])
+                         const __m512i raw[8], const __m512i high[8])
 {
     int sub = 8 * part + 2 * j + i / 4;
     __m512i s = repeat_byte(h->scale[sub / 4], sub % 4);
@@ -204,7 +210,7 @@ INLINE __m512i scaled_23(enum kern_type type, const struct head *h, int part, in
                              : scaled_3(raw[i], j, high[i], 4 * part + j, s);
 }
 
-INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __m512i raw[16],
+INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __m512i raw[8],
                            const __m512i high[8])
 {
     const __m512i bit = _mm512_set1_epi8((char)(1 << (part * part_groups(type) + j)));
@@ -213,9 +219,8 @@ INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __
     case KERN_Q2_K: return two_low_bits(raw[i], j);
     case KERN_Q3_K: return add_where(two_low_bits(raw[i], j), high[i], bit, _mm512_set1_epi8(4));
     case KERN_Q6_K:
-        q = raw[8 * (j % 2) + i];
-        q = j < 2 ? low_nibbles(q) : high_nibbles(q);
-        return _mm512_or_si512(q, two_bits(high[i], j));
+        q = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
+        return _mm512_or_si512(q, two_bits(high[i], part % 2 + 2 * j));
     case KERN_IQ4_XS:
         q = i < 4 ? low_nibbles(raw[i % 4]) : high_nibbles(raw[i % 4]);
         return table_bytes(iq4_values, 128, q);
@@ -227,7 +232,7 @@ INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __
 }
 
 /* Group j of a part: elements 4i to 4i + 3 of 32, in the row's lane of v[i]. */
-INLINE void elements_256(enum kern_type type, int part, int j, const __m512i raw[16],
+INLINE void elements_256(enum kern_type type, int part, int j, const __m512i raw[8],
                          const __m512i high[8], __m512i v[8])
 {
     for (int i = 0; i < 8; i++)
