@@ -1,6 +1,6 @@
-/* avx512_few.c: products of weights in blocks of 32 with up to four columns (decoding): weights are
- * read once, 16 rows at a time, turned so that a row has a lane of its own and multiplied at once;
- * sums never cross lanes. */
+/* avx512_few.c: products of weights in blocks of 32 with up to eight columns (decoding): weights
+ * are read once, 16 rows at a time, turned so that a row has a lane of its own and multiplied at
+ * once; sums never cross lanes. */
 #include "avx512_block_int.h"
 
 /* A block of 16 rows is added to the sums of C columns. */
@@ -53,7 +53,8 @@ INLINE void type_32(enum kern_type type, const struct kern_mul *m)
     switch (group_cols(m->n)) {
     case 1: rows_32(type, 1, m); break;
     case 2: rows_32(type, 2, m); break;
-    default: rows_32(type, 4, m); break;
+    case 4: rows_32(type, 4, m); break;
+    default: rows_32(type, 8, m); break;
     }
 }
 

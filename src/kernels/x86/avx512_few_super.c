@@ -1,4 +1,4 @@
-/* avx512_few_super.c: products of weights in blocks of 256 with up to four columns (decoding), as
+/* avx512_few_super.c: products of weights in blocks of 256 with up to eight columns (decoding), as
  * avx512_few.c does it; sub-blocks are scaled and added as integers. */
 #include "avx512_super_int.h"
 
@@ -84,7 +84,8 @@ INLINE void type_256(enum kern_type type, const struct kern_mul *m)
     switch (group_cols(m->n)) {
     case 1: rows_256(type, 1, m); break;
     case 2: rows_256(type, 2, m); break;
-    default: rows_256(type, 4, m); break;
+    case 4: rows_256(type, 4, m); break;
+    default: rows_256(type, 8, m); break;
     }
 }
 

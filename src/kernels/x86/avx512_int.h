@@ -32,20 +32,20 @@ void avx512_many_32(const struct kern_mul *m); /* more */
 void avx512_many_256(const struct kern_mul *m);
 
 /* ---- packed activations of quantised weights (avx512_pack.c makes them) ----
- * Columns stand in groups of C: 1 or 2 when n is, else 4; the last column is repeated to fill the
- * last group. Four bytes of each column of a group lie side by side, so that a vector of weights
- * (16 rows, 4 elements of each) meets every column in turn. All weights are made unsigned by an
- * offset; sums of the activations take it off again.
+ * Columns stand in groups of C: 1 or 2 when n is, 8 for 5 to 8 columns, else 4; the last column is
+ * repeated to fill the last group. Four bytes of each column of a group lie side by side, so that a
+ * vector of weights (16 rows, 4 elements of each) meets every column in turn. All weights are made
+ * unsigned by an offset; sums of the activations take it off again.
  *
  * Blocks of 32, in chunks of eight: [chunk][group][block].
  * Blocks of 256: [block][group]. */
-#define FEW 4
+#define FEW 8 /* as many columns are multiplied without a tile, in one group */
 #define COLS 4
 #define CHUNK 8
 
 static inline size_t group_cols(size_t n)
 {
-    return n <= 2 ? n : COLS;
+    return n <= 2 ? n : n > COLS && n <= FEW ? FEW : COLS;
 }
 
 static inline size_t group_count(size_t n)
@@ -62,14 +62,15 @@ static inline size_t group_count(size_t n)
 
 /* A block of 256: q int8 [64][C][4]; d float[C]; less the sums of q, int32: of all [C], of 32
  * elements [8][C], of 16 [16][C]; the sums again as pairs of int16: of 32 elements [4][C], of 16
- * [8][C]. */
+ * [8][C]; the largest sum of magnitudes of 16 elements, int32[C]. */
 #define X256_D(C) (256 * (C))
 #define X256_NEG(C) (260 * (C))
 #define X256_NEG32(C) (264 * (C))
 #define X256_NEG16(C) (296 * (C))
 #define X256_PAIR32(C) (360 * (C))
 #define X256_PAIR16(C) (376 * (C))
-#define X256_BYTES(C) (408 * (C))
+#define X256_TOP16(C) (408 * (C))
+#define X256_BYTES(C) (412 * (C))
 
 INLINE __m512i spread_int(const uint8_t *p)
 {
