@@ -393,16 +393,16 @@ int grammar_from_schema(struct str schema, const struct grammar_start *start, st
 
 /* ---- calls ---- */
 
-static void make_call(struct build *b, const struct json_rules *j, const struct grammar_call *c,
-                      size_t index, uint32_t rule)
+static void make_call(struct build *b, const struct json_rules *j, const struct tok *t,
+                      const struct grammar_call *c, size_t index, uint32_t rule)
 {
     char where[48];
     snprintf(where, sizeof where, "tools[%zu]: ", index);
     uint32_t before = build_state(b), after = build_state(b);
     uint32_t value = c->schema.n ? parse_document(b, j, where, c->schema) : j->object;
-    build_literal(b, build_start(b, rule), c->before, before);
+    build_text(b, t, build_start(b, rule), c->before, before);
     build_call(b, before, value, after);
-    build_literal(b, after, c->after, build_end(b, rule));
+    build_text(b, t, after, c->after, build_end(b, rule));
 }
 
 int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_start *start,
@@ -414,13 +414,19 @@ int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_s
     json_rules_make(&b, &j);
     uint32_t one = build_rule(&b, STR_NONE, 0), all = build_rule(&b, STR_NONE, 0);
     for (size_t i = 0; i < calls->ncalls && !b.rc; i++)
-        make_call(&b, &j, &calls->calls[i], i, one);
-    uint32_t first = build_state(&b), next = build_state(&b);
-    build_call(&b, build_start(&b, all), one, first);
-    build_eps(&b, first, build_end(&b, all));
+        make_call(&b, &j, calls->tok, &calls->calls[i], i, one);
+    uint32_t from = build_start(&b, all), to = build_end(&b, all);
+    uint32_t begun = build_state(&b), done = build_state(&b), next = build_state(&b);
+    build_text(&b, calls->tok, from, calls->begin, begun);
+    build_call(&b, begun, one, done);
+    build_text(&b, calls->tok, done, calls->end, to);
     if (calls->many) {
-        build_literal(&b, first, calls->between, next);
-        build_call(&b, next, one, first);
+        build_text(&b, calls->tok, done, calls->between, next);
+        build_call(&b, next, one, done);
+    }
+    if (calls->otherwise && !b.rc) {
+        const struct str *doc = calls->otherwise;
+        build_call(&b, from, doc->n ? parse_document(&b, &j, "", *doc) : j.object, to);
     }
     int rc = build_finish(&b, all, start, out);
     build_done(&b);
