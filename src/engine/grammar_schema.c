@@ -76,9 +76,17 @@ static bool has_nested_id(const json_t *v, bool root)
     if (json_is_object(v)) {
         if (!root && json_is_string(json_object_get(v, "$id")))
             return true;
-        json_object_foreach((json_t *)v, key, sub) if (has_nested_id(sub, false)) return true;
+        json_object_foreach((json_t *)v, key, sub)
+        {
+            if (has_nested_id(sub, false))
+                return true;
+        }
     } else if (json_is_array(v)) {
-        json_array_foreach(v, i, sub) if (has_nested_id(sub, false)) return true;
+        json_array_foreach(v, i, sub)
+        {
+            if (has_nested_id(sub, false))
+                return true;
+        }
     }
     return false;
 }
@@ -94,10 +102,19 @@ static const json_t *find_anchor(const json_t *v, const char *name)
         const char *dynamic = json_string_value(json_object_get(v, "$dynamicAnchor"));
         if ((anchor && strcmp(anchor, name) == 0) || (dynamic && strcmp(dynamic, name) == 0))
             return v;
-        json_object_foreach((json_t *)v, key,
-                            sub) if ((found = find_anchor(sub, name))) return found;
+        json_object_foreach((json_t *)v, key, sub)
+        {
+            /* What is listed as a value is no schema. */
+            bool listed = strcmp(key, "enum") == 0 || strcmp(key, "const") == 0;
+            if (!listed && (found = find_anchor(sub, name)))
+                return found;
+        }
     } else if (json_is_array(v)) {
-        json_array_foreach(v, i, sub) if ((found = find_anchor(sub, name))) return found;
+        json_array_foreach(v, i, sub)
+        {
+            if ((found = find_anchor(sub, name)))
+                return found;
+        }
     }
     return NULL;
 }

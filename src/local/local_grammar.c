@@ -120,7 +120,7 @@ static int list_calls(const struct local *l, const struct gen_req *req, bool for
             .before = str_n(text, n), .schema = schema_of(t, forced), .after = str_of(f->after)};
     }
     if (!c->all.ncalls)
-        return err_set(e, ERR_INVAL, "tool_choice: there is no tool '%.*s'",
+        return err_set(e, ERR_UNSUPPORTED, "tool_choice: there is no tool '%.*s'",
                        STR_ARG(req->tool_choice_name));
     c->all.calls = c->list;
     c->all.tok = l->tok;
@@ -199,7 +199,9 @@ static int named(int rc, const char *field, struct err *e)
     char msg[ERR_MSG_MAX];
     if (!rc || !e || rc == ERR_NOMEM)
         return rc;
-    snprintf(msg, sizeof msg, "%s: %s", field, err_msg(e));
+    size_t n = strlen(field);
+    bool said = strncmp(err_msg(e), field, n) == 0 && err_msg(e)[n] == ':';
+    snprintf(msg, sizeof msg, "%s%s%s", said ? "" : field, said ? "" : ": ", err_msg(e));
     return err_set(e, rc == ERR_NOT_FOUND ? ERR_FORMAT : rc, "%s", msg);
 }
 
