@@ -375,9 +375,9 @@ static uint32_t make_document(struct build *b, const struct json_rules *j, const
     return rule;
 }
 
-/* The value of a schema's text between two states; what it needs to live is put in *root. */
+/* The rule of a schema's text. */
 static uint32_t parse_document(struct build *b, const struct json_rules *j, const char *where,
-                               struct str text)
+                               struct str text, bool object)
 {
     json_error_t fault;
     if (text.n > GRAMMAR_MAX_TEXT) {
@@ -390,6 +390,9 @@ static uint32_t parse_document(struct build *b, const struct json_rules *j, cons
                    fault.line, fault.column, fault.text);
         return 0;
     }
+    /* A tool's arguments are an object, whether or not its schema says so. */
+    if (object && json_is_object(root) && !json_object_get(root, "type"))
+        json_object_set_new(root, "type", json_string("object"));
     uint32_t rule = make_document(b, j, where, root);
     json_decref(root);
     return rule;
@@ -402,7 +405,7 @@ int grammar_from_schema(struct str schema, const struct grammar_start *start, st
     struct json_rules j;
     build_init(&b, e);
     json_rules_make(&b, &j);
-    uint32_t rule = parse_document(&b, &j, "", schema);
+    uint32_t rule = parse_document(&b, &j, "", schema, false);
     int rc = build_finish(&b, rule, start, out);
     build_done(&b);
     return rc;
@@ -416,7 +419,7 @@ static void make_call(struct build *b, const struct json_rules *j, const struct 
     char where[48];
     snprintf(where, sizeof where, "tools[%zu]: ", index);
     uint32_t before = build_state(b), after = build_state(b);
-    uint32_t value = c->schema.n ? parse_document(b, j, where, c->schema) : j->object;
+    uint32_t value = c->schema.n ? parse_document(b, j, where, c->schema, true) : j->object;
     build_text(b, t, build_start(b, rule), c->before, before);
     build_call(b, before, value, after);
     build_text(b, t, after, c->after, build_end(b, rule));
@@ -443,7 +446,7 @@ int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_s
     }
     if (calls->otherwise && !b.rc) {
         const struct str *doc = calls->otherwise;
-        build_call(&b, from, doc->n ? parse_document(&b, &j, "", *doc) : j.object, to);
+        build_call(&b, from, doc->n ? parse_document(&b, &j, "", *doc, false) : j.object, to);
     }
     int rc = build_finish(&b, all, start, out);
     build_done(&b);

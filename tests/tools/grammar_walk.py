@@ -4,6 +4,7 @@ JSON-Schema-Test-Suite that is not refused must give only texts that python-json
 
 usage: grammar_walk.py BUILD/tests/grammar_walk FIXTURES [TEXTS] [SEED]
 """
+import decimal
 import json
 import pathlib
 import subprocess
@@ -16,6 +17,13 @@ try:
 except ImportError:
     print('skipped: no python-jsonschema here')
     sys.exit(77)
+
+
+def rounded(error):
+    """The judge divides doubles: 11.1 is a multiple of 0.0001 all the same."""
+    if isinstance(error, str) or error.validator != 'multipleOf':
+        return False
+    return decimal.Decimal(str(error.instance)) % decimal.Decimal(str(error.validator_value)) == 0
 
 
 def main():
@@ -53,7 +61,7 @@ def main():
                 error = f'not JSON: {e}'
             except Exception:  # the judge cannot follow this schema's references
                 continue
-            if error:
+            if error and not rounded(error):
                 wrong += 1
                 print(f'{draft}/{file}: {name}: {text[:200]!r}: {str(error).splitlines()[0]}')
     print(f'{len(schemas)} schemas, {refused} refused; {checked} texts judged, {wrong} wrong')

@@ -441,6 +441,25 @@ static void answers_keep_to_their_form(void **state)
         assert_true(h.text.n >= 4 && h.text.n <= 6 && h.text.p[h.text.n - 1] == '.');
         heard_done(&h);
     }
+    struct gen_tool tools[2] = {
+        {.name = STR("walk"),
+         .schema = STR("{\"properties\":{\"way\":{\"enum\":[\"up\",\"down\"]}},"
+                       "\"required\":[\"way\"],\"additionalProperties\":false}")},
+        {.name = STR("rest"), .schema = STR("{\"type\":\"object\",\"maxProperties\":0}")}};
+    r.grammar = STR("");
+    r.tools = tools;
+    r.ntools = 2;
+    r.tool_choice = GEN_CHOICE_REQUIRED;
+    r.max_tokens = 200;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        struct heard h;
+        r.sampling.seed = seed;
+        r.parallel_tools = 0;
+        ask(l, &r, &h);
+        assert_int_equal(h.reason, GEN_END_TOOLS);
+        assert_int_equal(h.text.n, 0);
+        heard_done(&h);
+    }
     local_free(l);
 }
 
