@@ -66,6 +66,14 @@ int schema_fail(struct schema *s, int code, const json_t *at, const char *keywor
     return rc;
 }
 
+bool schema_spend(struct schema *s, const json_t *at, uint64_t steps)
+{
+    s->steps += steps;
+    if (s->steps > SCHEMA_MAX_STEPS)
+        schema_fail(s, ERR_LIMIT, at, NULL, "the schema asks for too much work");
+    return s->b->rc == 0;
+}
+
 /* ---- references ---- */
 
 static bool has_nested_id(const json_t *v, bool root)
