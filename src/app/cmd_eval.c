@@ -223,18 +223,37 @@ static int bench_sessions(const struct settings *s, const struct model *m, struc
     return rc;
 }
 
+/* What a token reads and multiplies: behind the speeds' shares of the limits. A step of several
+ * sessions reads the weights once; of experts it may need all. */
+static void bench_sizes(const struct model *m, struct buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"weight_bytes", model_weight_bytes(m)},
+        {"active_bytes", model_active_bytes(m)},
+        {"step_bytes", model_is_mixture(m) ? model_weight_bytes(m) : model_active_bytes(m)},
+        {"kv_position_bytes", model_kv_page_bytes(m, false) / KERN_PAGE},
+        {"params", model_params(m)},
+        {"layer_macs", model_macs(m, false)},
+        {"decode_macs", model_macs(m, true)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        buf_printf(out, "%s\"%s\":%llu", i ? "," : "", rows[i].name,
+                   (unsigned long long)rows[i].value);
+    buf_puts(out, "}\n");
+}
+
 static void bench_limits(const struct settings *s, const struct model *m, struct buf *out)
 {
     int threads = thread_count(s);
     double read = kern_measure_read(threads, 500), macs = kern_measure_int8(threads, 500);
     if (s->json) {
-        buf_printf(
-            out,
-            ",\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,"
-            "\"active_bytes\":%llu,\"params\":%llu,\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
-            threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
-            (unsigned long long)model_active_bytes(m), (unsigned long long)model_params(m), read,
-            macs);
+        buf_printf(out, ",\"threads\":%d,\"kernels\":\"%s\",\"read_bytes_s\":%.0f,", threads,
+                   kern_get()->name, read);
+        buf_printf(out, "\"int8_macs_s\":%.0f,", macs);
+        bench_sizes(m, out);
         return;
     }
     buf_printf(

@@ -113,7 +113,11 @@ struct shown {
     enum model_cache cache; /* what the settings choose */
     struct engine_memory memory[MODEL_CACHES];
     bool can[MODEL_CACHES]; /* memory[] is filled: the heads allow the type */
+    uint64_t program;       /* without weights and cache, the vocabulary included */
 };
+
+/* What the ledger, the detectors and the network add to a process that answers, measured. */
+#define HOUSE_BYTES ((uint64_t)7 << 20)
 
 /* What the engine would take with these settings; where that does not fit into what is free now,
  * what it would take all the same. */
@@ -122,6 +126,7 @@ static void show_memory(const struct settings *s, struct shown *o)
     struct engine_params p = {
         .threads = (int)s->threads, .ctx = (int32_t)s->ctx, .parallel = (int)s->parallel};
     model_cache_of(s->cache_type, &o->cache);
+    o->program = engine_memory_resident() + HOUSE_BYTES;
     for (int i = 0; i < MODEL_CACHES; i++) {
         p.cache = (enum model_cache)i;
         p.kv_bytes = 0;
@@ -165,8 +170,10 @@ static void shown_done(struct shown *o)
 static void memory_json(const struct shown *o, struct buf *out)
 {
     const char *comma = "";
-    buf_printf(out, ",\"memory_free\":%llu,\"cache_type\":\"%s\",\"memory\":{",
-               (unsigned long long)engine_memory_free(), model_cache_name(o->cache));
+    buf_printf(out, ",\"memory_free\":%llu,\"memory_program\":%llu,\"cache_type\":\"%s\"",
+               (unsigned long long)engine_memory_free(), (unsigned long long)o->program,
+               model_cache_name(o->cache));
+    buf_puts(out, ",\"memory\":{");
     for (int i = 0; i < MODEL_CACHES; i++) {
         const struct engine_memory *v = &o->memory[i];
         if (!o->can[i])
@@ -179,7 +186,7 @@ static void memory_json(const struct shown *o, struct buf *out)
                    (unsigned long long)v->weights, (unsigned long long)v->kv_1k,
                    (unsigned long long)v->kv_session, (unsigned long long)v->kv_snapshot,
                    (unsigned long long)v->kv_limit, (unsigned long long)v->scratch,
-                   (unsigned long long)v->total);
+                   (unsigned long long)(v->total + o->program));
         comma = ",";
     }
     buf_puts(out, "}");
@@ -207,16 +214,17 @@ static void show_json(const struct shown *o, struct buf *out)
 
 static void memory_text(const struct shown *o, struct buf *out)
 {
-    buf_printf(out, "  memory      (MB)  %9s %9s %9s %9s %9s %9s\n", "context", "weights",
-               "cache/1k", "cache", "scratch", "total");
+    buf_printf(out, "  memory      (MB)  %9s %9s %9s %9s %9s %9s %9s\n", "context", "weights",
+               "cache/1k", "cache", "scratch", "program", "total");
     for (int i = 0; i < MODEL_CACHES; i++) {
         const struct engine_memory *v = &o->memory[i];
         if (i == MODEL_CACHE_F32 || !o->can[i])
             continue;
-        buf_printf(out, "    %c %-10s    %9d %9.1f %9.2f %9.1f %9.1f %9.1f\n",
+        buf_printf(out, "    %c %-10s    %9d %9.1f %9.2f %9.1f %9.1f %9.1f %9.1f\n",
                    i == (int)o->cache ? '*' : ' ', model_cache_name((enum model_cache)i), v->ctx,
                    (double)v->weights / 1e6, (double)v->kv_1k / 1e6, (double)v->kv_session / 1e6,
-                   (double)v->scratch / 1e6, (double)v->total / 1e6);
+                   (double)v->scratch / 1e6, (double)o->program / 1e6,
+                   (double)(v->total + o->program) / 1e6);
     }
     const struct engine_memory *v = &o->memory[o->cache];
     uint64_t have = engine_memory_free();
@@ -226,7 +234,7 @@ static void memory_text(const struct shown *o, struct buf *out)
     else if (v->kv_snapshot)
         buf_printf(out, "    and %.1f MB for each place a session can be cut back to\n",
                    (double)v->kv_snapshot / 1e6);
-    if (o->can[o->cache] && v->total > have)
+    if (o->can[o->cache] && v->total + o->program > have)
         buf_printf(out, "    does not fit: %.1f MB are free\n", (double)have / 1e6);
 }
 

@@ -49,6 +49,7 @@ struct settings {
     double typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier;
     double repeat_penalty, frequency_penalty, presence_penalty;
     char *samplers, *logit_bias;
+    char *grammar, *schema; /* files */
     int64_t top_k, seed, max_tokens;
     bool raw;
     /* money */

@@ -162,6 +162,9 @@ int engine_session_restore(struct engine *en, const char *path, int32_t *restore
 /* Bytes a program may still take without pushing others out. */
 uint64_t engine_memory_free(void);
 
+/* Bytes of memory that this process has now; 0 where the system does not say. */
+uint64_t engine_memory_resident(void);
+
 /* What a model takes, before it is loaded. */
 struct engine_memory {
     int32_t ctx;          /* of a session */

@@ -217,7 +217,8 @@ void json_character(struct build *b, uint32_t from, const struct range *r, size_
         build_fail(b, ERR_NOMEM, "grammar: no memory");
     for (size_t i = 0; i < n && !b->rc; i++) {
         struct range left = r[i], part;
-        for (uint32_t c = left.lo; c <= left.hi && c <= '\\'; c++)
+        /* An escaped NUL ends the text for many readers: never written. */
+        for (uint32_t c = left.lo ? left.lo : 1; c <= left.hi && c <= '\\'; c++)
             if (c < 0x20 || c == '"' || c == '\\')
                 short_escape(b, from, c, to);
         while (next_bare(&left, &part))

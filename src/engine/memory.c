@@ -59,6 +59,19 @@ uint64_t engine_memory_free(void)
     return available;
 }
 
+uint64_t engine_memory_resident(void)
+{
+    FILE *f = fopen("/proc/self/statm", "re");
+    unsigned long long all = 0, pages = 0;
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu %llu", &all, &pages) != 2)
+        pages = 0;
+    fclose(f);
+    long size = sysconf(_SC_PAGESIZE);
+    return size > 0 ? pages * (uint64_t)size : 0;
+}
+
 int engine_threads(int asked)
 {
     cpu_set_t set;

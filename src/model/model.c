@@ -66,6 +66,34 @@ uint64_t model_params(const struct model *m)
     return m->params;
 }
 
+static uint64_t macs_of(const struct kern_mat *w)
+{
+    return w->data ? (uint64_t)w->rows * w->k : 0;
+}
+
+static uint64_t layer_macs(const struct layer *l, uint64_t used)
+{
+    const struct linear *dense[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++)
+        sum += macs_of(&dense[i]->w);
+    if (!l->moe)
+        return sum;
+    const struct moe *x = l->moe;
+    const struct linear *shared[] = {&x->router, &x->shared_gate, &x->shared_up, &x->shared_down};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        sum += macs_of(&shared[i]->w);
+    return sum + used * (macs_of(&x->gate.w) + macs_of(&x->up.w) + macs_of(&x->down.w));
+}
+
+uint64_t model_macs(const struct model *m, bool output)
+{
+    uint64_t sum = output ? macs_of(&m->output.w) : 0;
+    for (int i = 0; i < m->t.layers; i++)
+        sum += layer_macs(&m->layers[i], (uint64_t)m->b.experts_used);
+    return sum;
+}
+
 uint64_t model_active_bytes(const struct model *m)
 {
     return m->active_bytes;
@@ -100,6 +128,11 @@ int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS])
         if (all[i].w.rows > 0)
             out[n++] = all[i];
     return n;
+}
+
+bool model_is_mixture(const struct model *m)
+{
+    return m->b.experts > 0;
 }
 
 bool model_is_f32(const struct model *m)

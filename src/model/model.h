@@ -53,7 +53,12 @@ const struct model_traits *model_traits(const struct model *m);
 uint64_t model_weight_bytes(const struct model *m);
 /* Of these the bytes that a pass of one token reads: of experts those that a token takes. */
 uint64_t model_active_bytes(const struct model *m);
+/* Multiply-adds of the matrix products of one token; output: the last one, over the vocabulary,
+ * too.
+ */
+uint64_t model_macs(const struct model *m, bool output);
 uint64_t model_params(const struct model *m);
+bool model_is_mixture(const struct model *m); /* has experts */
 /* All weights the products use are F32: the evaluator keeps its cache in F32 too. */
 bool model_is_f32(const struct model *m);
 /* Multiply with weights unpacked to F32 instead of quantised activations (the evaluator's exact

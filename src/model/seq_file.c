@@ -28,10 +28,15 @@
 #define VERSION 1
 #define PATH_BYTES 4096
 
+/* What else the numbers depend on: weights unpacked to multiply; a rope stretched because the
+ * sequence may grow long. */
+#define HOW_EXACT 1u
+#define HOW_LONG 2u
+
 struct file_head {
     uint64_t magic;
     uint32_t version;
-    uint32_t cache, exact; /* enum model_cache; whether weights were unpacked to multiply */
+    uint32_t cache, how; /* enum model_cache; HOW_* */
     int32_t len, nwindow, nsnaps;
     uint64_t identity;
     uint64_t unit[STATE_CLASSES];
@@ -146,6 +151,12 @@ static void put_units(struct writing *w, const struct model_seq *s)
         put_summed(w, kv_unit(kv, STATE_RECURRENT, s->snaps[i].slot), slot);
 }
 
+static uint32_t how_of(const struct model *m, int32_t cap)
+{
+    bool stretched = m->b.longrope && cap > m->b.rope_ctx;
+    return (m->exact ? HOW_EXACT : 0) | (stretched ? HOW_LONG : 0);
+}
+
 static void put_all(struct writing *w, const struct model_seq *s, const int32_t *tokens)
 {
     const struct model_kv *kv = s->kv;
@@ -153,7 +164,7 @@ static void put_all(struct writing *w, const struct model_seq *s, const int32_t 
     struct file_head head = {.magic = MAGIC,
                              .version = VERSION,
                              .cache = (uint32_t)kv->cache,
-                             .exact = kv->m->exact,
+                             .how = how_of(kv->m, s->cap),
                              .len = s->len,
                              .nsnaps = s->nsnaps,
                              .identity = model_identity(kv->m)};
@@ -246,9 +257,10 @@ static int check_owner(const struct model_saved *f, struct err *e)
         return err_set(e, ERR_UNSUPPORTED, "%s: a cache of type %s, not %s", f->path,
                        h->cache < MODEL_CACHES ? model_cache_name((enum model_cache)h->cache) : "?",
                        model_cache_name(kv->cache));
-    if (h->exact != kv->m->exact)
+    bool exact = (h->how & HOW_EXACT) != 0;
+    if (exact != kv->m->exact)
         return err_set(e, ERR_UNSUPPORTED, "%s: computed with%s unpacked weights", f->path,
-                       h->exact ? "" : "out");
+                       exact ? "" : "out");
     return 0;
 }
 
@@ -376,6 +388,9 @@ int model_saved_reserve(const struct model_saved *f, struct model_seq *s, struct
         return err_set(e, ERR_INVAL, "state is read into an empty sequence of its own cache");
     if (h->len > s->cap)
         return err_set(e, ERR_CONTEXT, "%s holds %d positions, %d is the most", f->path, h->len,
+                       s->cap);
+    if (h->how != how_of(kv->m, s->cap))
+        return err_set(e, ERR_UNSUPPORTED, "%s: computed for another context than %d", f->path,
                        s->cap);
     if (!kv_has_all(kv, want))
         return err_set(e, ERR_NOMEM, "the cache is full: no room for the state in %s", f->path);

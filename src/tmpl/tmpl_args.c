@@ -417,7 +417,7 @@ static json_t *elements(struct str s, const json_t *schema, int depth);
 static size_t content_end(struct str s, size_t at, struct str tag)
 {
     char open[320], close[320];
-    if (tag.n > 256)
+    if (tag.n > 256 || memchr(tag.p, 0, tag.n))
         return SIZE_MAX;
     int no = snprintf(open, sizeof open, M3 "<%.*s>", STR_ARG(tag));
     int nc = snprintf(close, sizeof close, M3 "</%.*s>", STR_ARG(tag));

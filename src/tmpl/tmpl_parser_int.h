@@ -140,10 +140,29 @@ void call_clear(struct tmpl_parser *p);
 /* YES: p->calls holds one or more calls and p->at stands behind them. `ended`: nothing more will
  * come. */
 enum found call_look(struct tmpl_parser *p, bool ended);
+/* Of the held bytes: what has not been parsed, and steps over parts of it. */
+struct str call_rest(struct tmpl_parser *p);
+enum found call_eat(struct tmpl_parser *p, const char *z);
+bool call_eat_space(struct tmpl_parser *p); /* false: nothing has come after it yet */
+/* The bytes up to z, which is stepped over. NO: more than max of them. */
+enum found call_eat_until(struct tmpl_parser *p, const char *z, size_t max, struct str *out);
+
+/* ---- tmpl_body.c: one step each; NO: this is no call ---- */
+
+enum { MAX_CALL_NAME = 256 };
+
+enum found body_name(struct tmpl_parser *p);
+enum found body_word(struct tmpl_parser *p);
+enum found body_attr(struct tmpl_parser *p, const char *end, enum call_step next);
+enum found body_json(struct tmpl_parser *p);
+enum found body_named(struct tmpl_parser *p);
+enum found body_params(struct tmpl_parser *p);
+enum found body_nested(struct tmpl_parser *p);
+enum found body_python(struct tmpl_parser *p);
+enum found body_gemma(struct tmpl_parser *p);
+enum found body_pytag(struct tmpl_parser *p, bool ended);
+enum found body_mistral(struct tmpl_parser *p);
 const struct gen_tool *tool_named(const struct tmpl_parser *p, const char *name);
-/* A tool that runs code, if one is offered. */
-const struct gen_tool *tool_of_code(const struct tmpl_parser *p);
-bool call_add_code(struct tmpl_parser *p, struct str code);
 
 /* ---- tmpl_args.c: values of calls; NULL when it is none ---- */
 

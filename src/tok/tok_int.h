@@ -5,7 +5,7 @@
 #include "tok.h"
 
 #define TOK_NONE UINT32_MAX
-#define TOK_MAX_VOCAB ((uint64_t)1 << 24)
+#define TOK_MAX_VOCAB ((uint64_t)1 << 20) /* tokens, or merges: real ones have up to half */
 #define TOK_MAX_TEXT ((size_t)1 << 30)
 /* Of what is searched for at every place of a text: it bounds the time a place takes. */
 #define TOK_MAX_MATCH ((size_t)1024)

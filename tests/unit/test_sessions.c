@@ -230,6 +230,35 @@ static void little_memory_changes_nothing(void **state)
     }
 }
 
+/* Guesses that fail are taken back, wherever a window's page has just gone out of sight. */
+static void guesses_change_nothing(void **state)
+{
+    enum { N = 400, OUT = 190 };
+    static struct take with, without;
+    int32_t a[N];
+    int64_t guessed = 0, kept = 0;
+    for (size_t k = 0; k < NKINDS; k++)
+        for (uint32_t seed = 1; seed < 4; seed++) {
+            struct engine_params p = {.threads = 1, .ctx = 1024};
+            fill_tokens(a, 23, seed);
+            for (int i = 23; i < N; i++)
+                a[i] = i % 41 == 0 ? i % TINY_VOCAB : a[i - 23];
+            struct engine *en = engine_of(&kinds[k], p);
+            run_job(en, &with, a, N, OUT);
+            guessed += with.stats.guessed;
+            kept += with.stats.kept;
+            engine_free(en);
+            p.draft = -1;
+            en = engine_of(&kinds[k], p);
+            run_job(en, &without, a, N, OUT);
+            assert_int_equal(without.stats.guessed, 0);
+            assert_same(&with, &without);
+            engine_free(en);
+        }
+    printf("%lld guessed, %lld kept\n", (long long)guessed, (long long)kept);
+    assert_true(guessed > kept && kept >= 0);
+}
+
 /* ---- disk ---- */
 
 static void sessions_outlive_the_engine(void **state)
@@ -436,6 +465,7 @@ int main(void)
         cmocka_unit_test(memory_is_what_was_computed), /* first: forks without threads */
         cmocka_unit_test(turns_go_on_where_they_can),
         cmocka_unit_test(little_memory_changes_nothing),
+        cmocka_unit_test(guesses_change_nothing),
         cmocka_unit_test(sessions_outlive_the_engine),
         cmocka_unit_test(damaged_sessions_leave_nothing),
         cmocka_unit_test(decoding_allocates_nothing),

@@ -242,6 +242,30 @@ static void every_way_gives_the_same_bits(void **state)
     assert_true(shared > 50 && loaded > 50 && short_cuts > 50);
 }
 
+/* Value head h goes with key head h % key heads: with a key head of its own for each it says the
+ * same. */
+static void value_heads_share_key_heads(void **state)
+{
+    enum { N = 100 };
+    int32_t t[N];
+    fill_tokens(t, N, VOCAB, 4);
+    for (int type = 0; type < 2; type++) {
+        struct hybrid h = {.delta = true, .type = type ? GGUF_DT_Q8_0 : GGUF_DT_F32};
+        struct model *shared = open_hybrid(&h);
+        h.spread = true;
+        struct model *spread = open_hybrid(&h);
+        assert_int_equal(model_traits(shared)->delta.key_heads, 2);
+        assert_int_equal(model_traits(spread)->delta.key_heads, 4);
+        float *a = all_logits(shared, 2, MODEL_CACHE_F32, t, N, N);
+        float *b = all_logits(spread, 1, MODEL_CACHE_F32, t, N, 7);
+        assert_memory_equal(a, b, N * VOCAB * sizeof *a);
+        free(a);
+        free(b);
+        model_free(shared);
+        model_free(spread);
+    }
+}
+
 /* ---- what is kept ---- */
 
 static void feed_to(struct rig *g, struct model_seq *s, const int32_t *t, int32_t to, int32_t step)
@@ -547,6 +571,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_gives_the_same_bits),
+        cmocka_unit_test(value_heads_share_key_heads),
         cmocka_unit_test(windows_hold_what_is_seen),
         cmocka_unit_test(snapshots_are_ways_back),
         cmocka_unit_test(too_many_snapshots_thin_out),

@@ -416,8 +416,8 @@ static struct vocab *unigram_vocab(void)
                                          "b",
                                          "ab",
                                          "ba",
-                                         "\xE2\x96\x81"
-                                         "a",
+                                         ("\xE2\x96\x81"
+                                          "a"),
                                          "aba"};
     static const float scores[] = {-2, -3, -3, -4, -3.5f, -3, -8};
     struct vocab *v = calloc(1, sizeof *v);

@@ -12,6 +12,7 @@
 struct hybrid {
     uint32_t window, period; /* period 0: all layers have the window */
     bool delta;
+    bool spread;                 /* delta: the same model with a key head for each value head */
     uint32_t layers, type, seed; /* 0: 4, F32, 1 */
 };
 
@@ -45,7 +46,7 @@ static inline void hybrid_keys(struct tiny_writer *w, const struct hybrid *h)
                 {"ssm.inner_size", HYBRID_VALUES},
                 {"ssm.state_size", HYBRID_KEY_DIM},
                 {"ssm.time_step_rank", HYBRID_HEADS},
-                {"ssm.group_count", HYBRID_KEY_HEADS}};
+                {"ssm.group_count", h->spread ? HYBRID_HEADS : HYBRID_KEY_HEADS}};
     gguf_put_str(w->w, "general.architecture", str_of(arch));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
         snprintf(key, sizeof key, "%s.%s", arch, ints[i].name);
@@ -55,34 +56,56 @@ static inline void hybrid_keys(struct tiny_writer *w, const struct hybrid *h)
     gguf_put_f32(w->w, key, 1e-5f);
 }
 
-/* n floats between low and high. */
-static inline void hybrid_floats(struct tiny_writer *w, const char *name, uint64_t k, uint64_t rows,
-                                 float low, float high)
-{
-    float *p = calloc(k * rows, sizeof *p);
-    for (uint64_t i = 0; i < k * rows; i++)
-        p[i] = low + (high - low) * (float)(tiny_random(w) % 4096) / 4096.0f;
-    tiny_put(w, name, GGUF_DT_F32, p, k, rows);
-}
-
 static inline const char *hybrid_name(char out[64], uint32_t i, const char *what)
 {
     snprintf(out, 64, "blk.%u.%s", i, what);
     return out;
 }
 
-static inline void hybrid_net(struct tiny_writer *w, uint32_t i)
+/* Rows of queries, keys and values; spread, those of the key heads stand twice. */
+static inline void hybrid_rows(struct tiny_writer *w, const struct hybrid *h, const char *name,
+                               uint32_t type, void *rows, uint64_t k)
+{
+    uint32_t block = 1, bytes = 4;
+    gguf_dtype_info(type, NULL, &block, &bytes);
+    size_t row = (size_t)(k / block * bytes), keys = HYBRID_KEY_HEADS * HYBRID_KEY_DIM * row;
+    if (!h->spread) {
+        tiny_put(w, name, type, rows, k, HYBRID_CHANNELS);
+        return;
+    }
+    unsigned char *p = rows, *out = calloc(1, 4 * keys + HYBRID_VALUES * row);
+    for (int i = 0; i < 4; i++)
+        memcpy(out + (size_t)i * keys, p + (size_t)(i / 2) * keys, keys);
+    memcpy(out + 4 * keys, p + 2 * keys, HYBRID_VALUES * row);
+    free(rows);
+    tiny_put(w, name, type, out, k, HYBRID_CHANNELS + HYBRID_KEY_HEADS * 2 * HYBRID_KEY_DIM);
+}
+
+/* n floats between low and high. */
+static inline float *hybrid_random(struct tiny_writer *w, uint64_t n, float low, float high)
+{
+    float *p = calloc(n, sizeof *p);
+    for (uint64_t i = 0; i < n; i++)
+        p[i] = low + (high - low) * (float)(tiny_random(w) % 4096) / 4096.0f;
+    return p;
+}
+
+static inline void hybrid_net(struct tiny_writer *w, const struct hybrid *h, uint32_t i)
 {
     char s[64];
     uint64_t width = w->t->width;
-    tiny_mat(w, hybrid_name(s, i, "attn_qkv.weight"), width, HYBRID_CHANNELS);
+    hybrid_rows(w, h, hybrid_name(s, i, "attn_qkv.weight"), w->t->type,
+                tiny_matrix(w, w->t->type, width, HYBRID_CHANNELS), width);
     tiny_mat(w, hybrid_name(s, i, "attn_gate.weight"), width, HYBRID_VALUES);
     tiny_mat(w, hybrid_name(s, i, "ssm_alpha.weight"), width, HYBRID_HEADS);
     tiny_mat(w, hybrid_name(s, i, "ssm_beta.weight"), width, HYBRID_HEADS);
     tiny_mat(w, hybrid_name(s, i, "ssm_out.weight"), HYBRID_VALUES, width);
-    hybrid_floats(w, hybrid_name(s, i, "ssm_conv1d.weight"), 4, HYBRID_CHANNELS, -0.6f, 0.6f);
-    hybrid_floats(w, hybrid_name(s, i, "ssm_a"), HYBRID_HEADS, 1, -0.3f, -0.01f);
-    hybrid_floats(w, hybrid_name(s, i, "ssm_dt.bias"), HYBRID_HEADS, 1, -1, 1);
+    hybrid_rows(w, h, hybrid_name(s, i, "ssm_conv1d.weight"), GGUF_DT_F32,
+                hybrid_random(w, 4 * HYBRID_CHANNELS, -0.6f, 0.6f), 4);
+    tiny_put(w, hybrid_name(s, i, "ssm_a"), GGUF_DT_F32,
+             hybrid_random(w, HYBRID_HEADS, -0.3f, -0.01f), HYBRID_HEADS, 1);
+    tiny_put(w, hybrid_name(s, i, "ssm_dt.bias"), GGUF_DT_F32,
+             hybrid_random(w, HYBRID_HEADS, -1, 1), HYBRID_HEADS, 1);
     tiny_norm(w, hybrid_name(s, i, "ssm_norm.weight"), HYBRID_KEY_DIM);
 }
 
@@ -95,7 +118,7 @@ static inline void hybrid_layer(struct tiny_writer *w, const struct hybrid *h, u
     tiny_norm(w, hybrid_name(s, i, h->delta ? "post_attention_norm.weight" : "ffn_norm.weight"),
               t->width);
     if (h->delta && i % 2 == 0) {
-        hybrid_net(w, i);
+        hybrid_net(w, h, i);
     } else {
         tiny_mat(w, hybrid_name(s, i, "attn_q.weight"), t->width, h->delta ? 2 * q : q);
         tiny_mat(w, hybrid_name(s, i, "attn_k.weight"), t->width, kv);

@@ -21,47 +21,6 @@ INLINE __m256i spread(__m256i words, int i)
     return _mm256_shuffle_epi8(words, _mm256_set1_epi16((short)((2 * i + 1) << 8 | 2 * i)));
 }
 
-INLINE __m256i twice(__m128i v)
-{
-    return _mm256_broadcastsi128_si256(v);
-}
-
-/* The 32 elements of group g (elements 32 g to 32 g + 31), unsigned or, of IQ4_XS, signed. */
-INLINE __m256i values(enum kern_type type, const uint8_t *w, int g)
-{
-    const int half = g / 4, j = g % 4;
-    __m256i v, h;
-    switch (type) {
-    case KERN_Q2_K:
-        return low_bits(_mm256_srli_epi16(load256(w + Q2_K_QS + 32 * half), 2 * j), 3);
-    case KERN_Q3_K:
-        v = low_bits(_mm256_srli_epi16(load256(w + Q3_K_QS + 32 * half), 2 * j), 3);
-        h = g < 3 ? _mm256_slli_epi16(load256(w), 2 - (g < 3 ? g : 0))
-                  : _mm256_srli_epi16(load256(w), g < 3 ? 0 : g - 2);
-        return _mm256_or_si256(v, low_bits(h, 4));
-    case KERN_Q4_K:
-        v = load256(w + Q4_K_QS + 32 * (g / 2));
-        return g % 2 ? high_nibbles(v) : low_bits(v, 15);
-    case KERN_Q5_K:
-        v = load256(w + Q5_K_QS + 32 * (g / 2));
-        v = g % 2 ? high_nibbles(v) : low_bits(v, 15);
-        h = g < 4 ? _mm256_slli_epi16(load256(w + Q5_K_QH), 4 - (g < 4 ? g : 0))
-                  : _mm256_srli_epi16(load256(w + Q5_K_QH), g < 4 ? 0 : g - 4);
-        return _mm256_or_si256(v, low_bits(h, 16));
-    case KERN_Q6_K:
-        v = load256(w + 64 * half + 32 * (j % 2));
-        v = j < 2 ? low_bits(v, 15) : high_nibbles(v);
-        h = load256(w + Q6_K_QH + 32 * half);
-        h = j < 2 ? _mm256_slli_epi16(h, j < 2 ? 4 - 2 * j : 0)
-                  : _mm256_srli_epi16(h, j < 2 ? 0 : 2 * j - 4);
-        return _mm256_or_si256(v, low_bits(h, 48));
-    default:
-        v = twice(load128(w + IQ4_XS_QS + 16 * g));
-        v = _mm256_blend_epi32(v, _mm256_srli_epi16(v, 4), 0xf0);
-        return iq4_of(low_bits(v, 15));
-    }
-}
-
 /* Pairs of products: at most 2 * 127 * 127, signed or not. */
 INLINE __m256i products(enum kern_type type, __m256i v, __m256i x)
 {
@@ -78,7 +37,7 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
     __m256i scales = scales16(type, w, &mins);
     __m256i wide = sub16(type) ? scales : twice(_mm256_castsi256_si128(scales));
     for (int g = 0; g < 8; g++) {
-        __m256i v = values(type, w, g), by = spread(wide, g);
+        __m256i v = values256(type, w, g), by = spread(wide, g);
         for (int c = 0; c < NC; c++) {
             __m256i t = _mm256_madd_epi16(products(type, v, load256(x[c] + 32 * g)), by);
             out[c].s = g ? _mm256_add_epi32(out[c].s, t) : t;
@@ -94,8 +53,7 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
         }
         if (type == KERN_Q2_K) {
             __m256i t = _mm256_madd_epi16(mins, sum16);
-            out[c].m =
-                _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+            out[c].m = _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
         } else if (has_min(type)) {
             out[c].m = _mm_madd_epi16(_mm256_extracti128_si256(scales, 1), load128(sums[c] + 32));
         }
@@ -111,7 +69,7 @@ INLINE __m256i add_up(const struct partial p[8])
         __m256i b = _mm256_permute2x128_si256(p[i].s, p[i + 4].s, 0x31);
         t[i] = _mm256_add_epi32(a, b);
     }
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
+    return sum_of_four(t);
 }
 
 INLINE __m256i add_up_mins(const struct partial p[8])
@@ -119,7 +77,7 @@ INLINE __m256i add_up_mins(const struct partial p[8])
     __m256i t[4];
     for (int i = 0; i < 4; i++)
         t[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(p[i].m), p[i + 4].m, 1);
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
+    return sum_of_four(t);
 }
 
 INLINE struct column column_at(const struct kern_mul *m, size_t c)
@@ -130,62 +88,63 @@ INLINE struct column column_at(const struct kern_mul *m, size_t c)
                            (const float *)(const void *)(x + k)};
 }
 
-INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r)
+/* Eight rows from r with NC columns from c. */
+INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r, size_t c)
 {
     const size_t bytes = type_block_bytes(type);
-    const uint8_t *p[8];
-    struct column col[FEW];
-    __m256 acc[FEW];
-    const uint8_t *ahead = ahead_of(m, r);
+    const uint8_t *p[8], *ahead = ahead_of(m, r);
+    struct column col[AT_ONCE];
+    __m256 acc[AT_ONCE];
     row_pointers(m, r, p, 8);
-    for (int c = 0; c < NC; c++) {
-        col[c] = column_at(m, (size_t)c);
-        acc[c] = _mm256_setzero_ps();
+    for (int i = 0; i < NC; i++) {
+        col[i] = column_at(m, c + (size_t)i);
+        acc[i] = _mm256_setzero_ps();
     }
     for (size_t b = 0; b < m->w->k / SUPER; b++) {
-        struct partial part[FEW][8];
-        const uint8_t *x[FEW], *sums[FEW];
+        struct partial part[AT_ONCE][8];
+        const uint8_t *x[AT_ONCE], *sums[AT_ONCE];
         __m256 dw, mw = _mm256_setzero_ps();
-        for (int c = 0; c < NC; c++) {
-            x[c] = col[c].q + b * SUPER;
-            sums[c] = col[c].sums + b * FEW256_SUMS;
+        for (int i = 0; i < NC; i++) {
+            x[i] = col[i].q + b * SUPER;
+            sums[i] = col[i].sums + b * FEW256_SUMS;
         }
-        ROLLED for (int i = 0; i < 8; i++)
+        ROLLED for (int j = 0; j < 8; j++)
         {
-            struct partial row[FEW];
-            prefetch(ahead + (b * 8 + (size_t)i) * bytes, bytes);
-            row_block(type, NC, p[i] + b * bytes, x, sums, row);
-            for (int c = 0; c < NC; c++)
-                part[c][i] = row[c];
+            struct partial row[AT_ONCE];
+            if (!c)
+                prefetch(ahead + (b * 8 + (size_t)j) * bytes, bytes);
+            row_block(type, NC, p[j] + b * bytes, x, sums, row);
+            for (int i = 0; i < NC; i++)
+                part[i][j] = row[i];
         }
         scales8(type, p, b * bytes, &dw, &mw);
-        for (int c = 0; c < NC; c++) {
-            __m256 dx = _mm256_broadcast_ss(col[c].d + b);
-            __m256 s = _mm256_cvtepi32_ps(add_up(part[c]));
-            acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), s, acc[c]);
+        for (int i = 0; i < NC; i++) {
+            __m256 dx = _mm256_broadcast_ss(col[i].d + b);
+            __m256 s = _mm256_cvtepi32_ps(add_up(part[i]));
+            acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(dw, dx), s, acc[i]);
             if (has_min(type))
-                acc[c] = _mm256_fnmadd_ps(_mm256_mul_ps(mw, dx),
-                                          _mm256_cvtepi32_ps(add_up_mins(part[c])), acc[c]);
+                acc[i] = _mm256_fnmadd_ps(_mm256_mul_ps(mw, dx),
+                                          _mm256_cvtepi32_ps(add_up_mins(part[i])), acc[i]);
         }
     }
-    for (int c = 0; c < NC; c++) {
-        float *out = m->out + (size_t)c * m->out_stride + r;
-        if (m->r1 - r >= 8)
-            _mm256_storeu_ps(out, acc[c]);
-        else
-            _mm256_maskstore_ps(out, mask8(m->r1 - r), acc[c]);
-    }
+    for (int i = 0; i < NC; i++)
+        store8(m, r, c + (size_t)i, acc[i]);
 }
 
 INLINE void few(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    if (m->n == 1)
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 1, m, r);
-    else
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 2, m, r);
+    for (size_t r = m->r0; r < m->r1; r += 8) {
+        size_t c = 0;
+        for (; c + 4 <= m->n; c += 4)
+            rows8(type, 4, m, r, c);
+        if (m->n - c >= 2) {
+            rows8(type, 2, m, r, c);
+            c += 2;
+        }
+        if (c < m->n)
+            rows8(type, 1, m, r, c);
+    }
 }
 
 #define FEW_OF(type)                                                                               \

@@ -56,11 +56,11 @@ INLINE __m256i pair_sums(enum kern_type type, const __m256i v[2], const __m256i 
 INLINE __m256i reduce(enum kern_type type, const __m256i t[4])
 {
     if (is_signed(type))
-        return _mm256_hadd_epi32(_mm256_hadd_epi32(t[0], t[1]), _mm256_hadd_epi32(t[2], t[3]));
-    __m256i a = _mm256_hadd_epi16(t[0], t[1]), b = _mm256_hadd_epi16(t[2], t[3]);
-    if (type == KERN_Q4_0 || type == KERN_Q4_1)
-        return fours(_mm256_hadd_epi16(a, b));
-    return _mm256_hadd_epi32(fours(a), fours(b));
+        return sum_of_four(t);
+    __m256i a = add_halves16(t[0], t[1]), b = add_halves16(t[2], t[3]);
+    if (type != KERN_Q4_0 && type != KERN_Q4_1)
+        return add_ends32(fours(a), fours(b));
+    return fours(_mm256_add_epi16(ends32(a, b, false), ends32(a, b, true)));
 }
 
 struct column {
@@ -76,7 +76,8 @@ INLINE struct column column_at(const struct kern_mul *m, size_t c)
     return (struct column){x, d, d + k / BLOCK, d + k / BLOCK * 2};
 }
 
-/* Block b of eight rows with a column. The offset is taken off in floats: below 2^24 it is exact. */
+/* Block b of eight rows with a column. The offset is taken off in floats: below 2^24 it is exact.
+ */
 INLINE __m256 block8(enum kern_type type, const struct column *x, size_t b, __m256i dots, __m256 dw,
                      __m256 mw, __m256 acc)
 {
@@ -88,54 +89,53 @@ INLINE __m256 block8(enum kern_type type, const struct column *x, size_t b, __m2
     return has_min(type) ? _mm256_fmadd_ps(mw, _mm256_broadcast_ss(x->s + b), acc) : acc;
 }
 
-INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r)
+/* Eight rows from r with NC columns from c. */
+INLINE void rows8(enum kern_type type, const int NC, const struct kern_mul *m, size_t r, size_t c)
 {
     const size_t bytes = type_block_bytes(type);
-    const uint8_t *p[8];
-    struct column x[FEW];
-    __m256 acc[FEW];
-    const uint8_t *ahead = ahead_of(m, r);
+    const uint8_t *p[8], *ahead = ahead_of(m, r);
+    struct column x[AT_ONCE];
+    __m256 acc[AT_ONCE];
     row_pointers(m, r, p, 8);
-    for (int c = 0; c < NC; c++) {
-        x[c] = column_at(m, (size_t)c);
-        acc[c] = _mm256_setzero_ps();
+    for (int i = 0; i < NC; i++) {
+        x[i] = column_at(m, c + (size_t)i);
+        acc[i] = _mm256_setzero_ps();
     }
     for (size_t b = 0; b < m->w->k / BLOCK; b++) {
-        __m256i t[FEW][4], q[FEW][2];
+        __m256i v[4][2];
         __m256 dw, mw = _mm256_setzero_ps();
-        prefetch(ahead + b * 8 * bytes, 8 * bytes);
-        for (int c = 0; c < NC; c++) {
-            q[c][0] = both_halves(x[c].q + b * BLOCK);
-            q[c][1] = both_halves(x[c].q + b * BLOCK + 16);
-        }
-        for (int i = 0; i < 4; i++) {
-            __m256i v[2];
-            pair_values(type, p[i] + b * bytes, p[i + 4] + b * bytes, v);
-            for (int c = 0; c < NC; c++)
-                t[c][i] = pair_sums(type, v, q[c]);
-        }
+        if (!c)
+            prefetch(ahead + b * 8 * bytes, 8 * bytes);
         scales8(type, p, b * bytes, &dw, &mw);
-        for (int c = 0; c < NC; c++)
-            acc[c] = block8(type, &x[c], b, reduce(type, t[c]), dw, mw, acc[c]);
+        for (int i = 0; i < 4; i++)
+            pair_values(type, p[i] + b * bytes, p[i + 4] + b * bytes, v[i]);
+        for (int i = 0; i < NC; i++) {
+            __m256i q[2] = {both_halves(x[i].q + b * BLOCK), both_halves(x[i].q + b * BLOCK + 16)};
+            __m256i t[4];
+            for (int j = 0; j < 4; j++)
+                t[j] = pair_sums(type, v[j], q);
+            acc[i] = block8(type, &x[i], b, reduce(type, t), dw, mw, acc[i]);
+            PIN(acc[i]);
+        }
     }
-    for (int c = 0; c < NC; c++) {
-        float *out = m->out + (size_t)c * m->out_stride + r;
-        if (m->r1 - r >= 8)
-            _mm256_storeu_ps(out, acc[c]);
-        else
-            _mm256_maskstore_ps(out, mask8(m->r1 - r), acc[c]);
-    }
+    for (int i = 0; i < NC; i++)
+        store8(m, r, c + (size_t)i, acc[i]);
 }
 
 INLINE void few(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    if (m->n == 1)
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 1, m, r);
-    else
-        for (size_t r = m->r0; r < m->r1; r += 8)
-            rows8(type, 2, m, r);
+    for (size_t r = m->r0; r < m->r1; r += 8) {
+        size_t c = 0;
+        for (; c + 4 <= m->n; c += 4)
+            rows8(type, 4, m, r, c);
+        if (m->n - c >= 2) {
+            rows8(type, 2, m, r, c);
+            c += 2;
+        }
+        if (c < m->n)
+            rows8(type, 1, m, r, c);
+    }
 }
 
 #define FEW_OF(type)                                                                               \

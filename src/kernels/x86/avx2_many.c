@@ -8,7 +8,7 @@
 
 size_t avx2_many_scratch(size_t n)
 {
-    return round_up(TILE_BYTES, 64) + (n + COLS - 1) / COLS * ACC_BYTES;
+    return round_up(TILE_MAX, 64) + (n + COLS - 1) / COLS * ACC_BYTES;
 }
 
 INLINE __m256i four_bytes(const uint8_t *p)
@@ -21,42 +21,37 @@ INLINE __m256 broadcast(const uint8_t *p)
     return _mm256_broadcast_ss((const float *)(const void *)p);
 }
 
-/* `steps` steps of unsigned weights, summed in int16: sum[2 * column + half]. `*first` says that
- * nothing is in the sums. */
-INLINE void steps16(const int steps, const uint8_t *w, const uint8_t *x, __m256i sum[2 * COLS],
-                    bool first)
+/* `steps` steps, `step` bytes apart, of the eight rows at w0 and those at w1, summed in int16:
+ * sum[2 * column] and sum[2 * column + 1]. */
+INLINE void steps16(const int steps, const size_t step, const uint8_t *w0, const uint8_t *w1,
+                    const uint8_t *x, __m256i sum[2 * COLS])
 {
     for (int j = 0; j < steps; j++) {
-        __m256i w0 = load256(w + j * 64), w1 = load256(w + j * 64 + 32);
+        __m256i a = load256(w0 + (size_t)j * step), b = load256(w1 + (size_t)j * step);
         for (int c = 0; c < COLS; c++) {
             __m256i v = four_bytes(x + (j * COLS + c) * 4);
-            __m256i t0 = _mm256_maddubs_epi16(w0, v), t1 = _mm256_maddubs_epi16(w1, v);
-            bool begin = first && j == 0;
-            sum[2 * c] = begin ? t0 : _mm256_add_epi16(sum[2 * c], t0);
-            sum[2 * c + 1] = begin ? t1 : _mm256_add_epi16(sum[2 * c + 1], t1);
+            __m256i s = _mm256_maddubs_epi16(a, v), t = _mm256_maddubs_epi16(b, v);
+            sum[2 * c] = j ? _mm256_add_epi16(sum[2 * c], s) : s;
+            sum[2 * c + 1] = j ? _mm256_add_epi16(sum[2 * c + 1], t) : t;
             PIN(sum[2 * c]);
             PIN(sum[2 * c + 1]);
         }
     }
 }
 
-/* Steps of signed weights, each multiplied by the pairs at `by` and summed in int32. */
-INLINE void steps32(const int steps, const uint8_t *w, const uint8_t *x, __m256i by0, __m256i by1,
-                    __m256i sum[2 * COLS])
+/* Eight steps of what is split in nibbles, 16 rows: the low and the high nibbles of eight rows
+ * stand where two times eight rows would. by[h]: what rows 8h on are multiplied by. */
+INLINE void steps_split(const uint8_t *w, const uint8_t *x, const __m256i by[2],
+                        __m256i total[2 * COLS])
 {
-    for (int c = 0; c < 2 * COLS; c++)
-        sum[c] = _mm256_setzero_si256();
-    for (int j = 0; j < steps; j++) {
-        __m256i w0 = load256(w + j * 64), w1 = load256(w + j * 64 + 32);
-        __m256i a0 = _mm256_abs_epi8(w0), a1 = _mm256_abs_epi8(w1);
+    for (int h = 0; h < 2; h++) {
+        __m256i sum[2 * COLS];
+        steps16(8, 2 * ROWS * 4, w + 32 * h, w + ROWS * 4 + 32 * h, x, sum);
         for (int c = 0; c < COLS; c++) {
-            __m256i v = four_bytes(x + (j * COLS + c) * 4);
-            __m256i t0 = _mm256_maddubs_epi16(a0, _mm256_sign_epi8(v, w0));
-            __m256i t1 = _mm256_maddubs_epi16(a1, _mm256_sign_epi8(v, w1));
-            sum[2 * c] = _mm256_add_epi32(sum[2 * c], _mm256_madd_epi16(t0, by0));
-            sum[2 * c + 1] = _mm256_add_epi32(sum[2 * c + 1], _mm256_madd_epi16(t1, by1));
-            PIN(sum[2 * c]);
-            PIN(sum[2 * c + 1]);
+            __m256i low = _mm256_madd_epi16(sum[2 * c], by[h]);
+            __m256i high = _mm256_madd_epi16(sum[2 * c + 1], _mm256_slli_epi16(by[h], 4));
+            total[2 * c + h] = _mm256_add_epi32(low, high);
+            PIN_MEM(total[2 * c + h]);
         }
     }
 }
@@ -69,7 +64,7 @@ INLINE void sums32(enum kern_type type, const uint8_t *w, const uint8_t *x, __m2
     const int steps = type == KERN_Q4_0 || type == KERN_Q4_1 ? 8 : 4;
     __m256i total[2 * COLS];
     for (int i = 0; i < 8; i += steps) {
-        steps16(steps, w + i * 64, x + i * COLS * 4, sum, true);
+        steps16(steps, ROWS * 4, w + i * ROWS * 4, w + i * ROWS * 4 + 32, x + i * COLS * 4, sum);
         for (int c = 0; c < 2 * COLS; c++) {
             sum[c] = fours(sum[c]);
             if (steps == 4 && i == 0) {
@@ -84,11 +79,12 @@ INLINE void sums32(enum kern_type type, const uint8_t *w, const uint8_t *x, __m2
 
 INLINE void block32(enum kern_type type, const uint8_t *w, const uint8_t *x, float *acc)
 {
-    const float *dw = (const float *)(const void *)(w + TILE32_D);
-    const int off = offset_of(type);
+    const float *dw = (const float *)(const void *)(w + tile_d_at(type));
+    const int off = is_signed(type) ? 128 : offset_of(type);
+    const __m256i one[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     __m256i sum[2 * COLS];
     if (is_signed(type))
-        steps32(8, w, x, _mm256_set1_epi16(1), _mm256_set1_epi16(1), sum);
+        steps_split(w, x, one, sum);
     else
         sums32(type, w, x, sum);
     x += 32 * COLS;
@@ -119,13 +115,13 @@ INLINE void sub_block(enum kern_type type, const uint8_t *w, const uint8_t *x, s
 {
     const int steps = sub16(type) ? 4 : 8, once = type == KERN_Q5_K ? 4 : steps;
     const int off = offset_of(type);
-    const uint8_t *scale = w + TILE256_SCALES + sub * ROWS * 4;
+    const uint8_t *scale = w + tile_scales_at(type) + sub * ROWS * 4;
     w += sub * (size_t)steps * ROWS * 4;
     const uint8_t *lanes = x + LANES256 + sub * COLS * 4;
     x += sub * (size_t)steps * COLS * 4;
     for (int i = 0; i < steps; i += once) {
         __m256i sum[2 * COLS];
-        steps16(once, w + i * ROWS * 4, x + i * COLS * 4, sum, true);
+        steps16(once, ROWS * 4, w + i * ROWS * 4, w + i * ROWS * 4 + 32, x + i * COLS * 4, sum);
         for (int c = 0; c < COLS; c++) {
             __m256i o = off ? _mm256_slli_epi16(four_bytes(lanes + 4 * c), off == 32 ? 5 : 2)
                             : _mm256_setzero_si256();
@@ -147,7 +143,7 @@ INLINE __m256i min_sum(enum kern_type type, const uint8_t *w, const uint8_t *x, 
     const uint8_t *sums = x + (type == KERN_Q2_K ? PAIRS16 : PAIRS32) + 4 * c;
     __m256i m = _mm256_setzero_si256();
     for (int i = 0; i < pairs; i++) {
-        __m256i min = load256(w + TILE256_MINS + i * ROWS * 4 + 32 * h);
+        __m256i min = load256(w + tile_mins_at(type) + i * ROWS * 4 + 32 * h);
         m = _mm256_add_epi32(m, _mm256_madd_epi16(min, four_bytes(sums + i * COLS * 4)));
     }
     return m;
@@ -155,7 +151,7 @@ INLINE __m256i min_sum(enum kern_type type, const uint8_t *w, const uint8_t *x, 
 
 INLINE void block256(enum kern_type type, const uint8_t *w, const uint8_t *x, float *acc)
 {
-    const float *dw = (const float *)(const void *)(w + TILE256_D);
+    const float *dw = (const float *)(const void *)(w + tile_d_at(type));
     __m256i total[2 * COLS];
     for (int c = 0; c < 2 * COLS; c++)
         total[c] = _mm256_setzero_si256();
@@ -164,21 +160,22 @@ INLINE void block256(enum kern_type type, const uint8_t *w, const uint8_t *x, fl
             sub_block(type, w, x, sub, total);
             continue;
         }
-        const uint8_t *scale = w + TILE256_SCALES + sub * ROWS * 4;
+        const uint8_t *scale = w + tile_scales_at(type) + sub * ROWS * 4;
+        const __m256i by[2] = {load256(scale), load256(scale + 32)};
         __m256i sum[2 * COLS];
-        steps32(8, w + sub * 8 * ROWS * 4, x + sub * 8 * COLS * 4, load256(scale),
-                load256(scale + 32), sum);
-        for (int c = 0; c < 2 * COLS; c++) {
+        steps_split(w + sub * 8 * step_bytes(type), x + sub * 8 * COLS * 4, by, sum);
+        for (int c = 0; c < 2 * COLS; c++)
             total[c] = _mm256_add_epi32(total[c], sum[c]);
-            PIN_MEM(total[c]);
-        }
     }
     for (int c = 0; c < COLS; c++) {
         __m256 dx = broadcast(x + D256 + 4 * c);
         for (int h = 0; h < 2; h++) {
             float *to = acc + c * ROWS + 8 * h;
             __m256 d = _mm256_mul_ps(_mm256_loadu_ps(dw + 8 * h), dx);
-            __m256 s = _mm256_cvtepi32_ps(total[2 * c + h]);
+            __m256i t = total[2 * c + h];
+            if (is_signed(type)) /* the 128 of all weights, times scales and sums */
+                t = _mm256_sub_epi32(t, _mm256_slli_epi32(min_sum(type, w, x, c, h), 7));
+            __m256 s = _mm256_cvtepi32_ps(t);
             __m256 a = _mm256_fmadd_ps(d, s, _mm256_loadu_ps(to));
             if (has_min(type)) {
                 __m256 m = _mm256_mul_ps(_mm256_loadu_ps(dw + ROWS + 8 * h), dx);
@@ -212,7 +209,6 @@ INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x
                       size_t blocks, struct ahead ahead, float *acc)
 {
     const enum act_kind kind = type_act(type);
-    const size_t w_step = kind == ACT_32 ? TILE32_BYTES : TILE256_BYTES;
     for (size_t g = 0; g < groups; g++, acc += COLS * ROWS) {
         const uint8_t *w = tile;
         for (size_t b = 0; b < blocks; b++) {
@@ -221,7 +217,7 @@ INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x
                 block32(type, w, x, acc);
             else
                 block256(type, w, x, acc);
-            w += w_step;
+            w += tile_block_bytes(type);
             x += group_block_bytes(kind);
         }
     }
@@ -231,7 +227,7 @@ INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x
     static void groups_##type(const uint8_t *tile, const uint8_t *x, size_t groups, size_t blocks, \
                               struct ahead ahead, float *acc)                                      \
     {                                                                                              \
-        groups_of(KERN_##type, tile, x, groups, blocks, ahead, acc);                                      \
+        groups_of(KERN_##type, tile, x, groups, blocks, ahead, acc);                               \
     }
 
 GROUPS_OF(Q4_0)
@@ -289,7 +285,7 @@ void avx2_many(const struct kern_mul *m)
     size_t k = m->w->k, block = block_size(kind), groups = (m->n + COLS - 1) / COLS;
     groups_fn *multiply = groups_for(type);
     uint8_t *tile = m->scratch;
-    float *acc = (float *)(void *)(tile + round_up(TILE_BYTES, 64));
+    float *acc = (float *)(void *)(tile + round_up(TILE_MAX, 64));
     prefetch_first(m);
     for (size_t r = m->r0; r < m->r1; r += ROWS) {
         const uint8_t *p[ROWS];

@@ -7,7 +7,7 @@ size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k)
 {
     enum act_kind kind = type_act(type);
     if (kind == ACT_FLOAT)
-        return n * round_up(k, 16) * sizeof(float);
+        return n * float_column(k) * sizeof(float);
     if (n <= FEW)
         return n * few_column_bytes(kind, k);
     size_t groups = (n + COLS - 1) / COLS;
@@ -214,8 +214,8 @@ static void pack_group(enum act_kind kind, const float *const x[COLS], size_t gr
     size_t block = block_size(kind);
     for (size_t i = 0; i < k; i += block) {
         size_t k0 = i / CHUNK * CHUNK;
-        uint8_t *to = out + group_offset(kind, k, groups, k0, g) +
-                      (i - k0) / block * group_block_bytes(kind);
+        uint8_t *to =
+            out + group_offset(kind, k, groups, k0, g) + (i - k0) / block * group_block_bytes(kind);
         const float *at[COLS];
         for (int c = 0; c < COLS; c++)
             at[c] = x[c] ? x[c] + i : NULL;
@@ -246,7 +246,7 @@ void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t 
     enum act_kind kind = type_act(type);
     if (kind == ACT_FLOAT) {
         for (size_t c = c0; c < c1; c++)
-            pack_floats(x + c * x_stride, k, (float *)out + c * round_up(k, 16));
+            pack_floats(x + c * x_stride, k, (float *)out + c * float_column(k));
         return;
     }
     if (n <= FEW) {

@@ -1,5 +1,5 @@
 /* avx2_quant_int.h: what the AVX2 products with quantised weights share: which formats are packed
- * together, where the parts of a block lie, the layouts of packed activations and of a tile, and
+ * together, the layouts of packed activations and of a tile, and
  * the small loads and decodings that both ways of multiplying need.
  *
  * Formats are of two kinds. Blocks of 32 have a scale each in floats; super-blocks of 256 have
@@ -17,11 +17,10 @@
 #ifndef WEIR_AVX2_QUANT_INT_H
 #define WEIR_AVX2_QUANT_INT_H
 
-#include "avx2_int.h"
-#include "block_int.h"
+#include "avx2_block_int.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define FEW 2 /* columns up to which unpacking a tile does not pay */
+#define FEW 7     /* columns up to which unpacking a tile does not pay */
+#define AT_ONCE 4 /* of them multiplied with a block while it is in registers */
 #define ROWS 16
 #define COLS 4
 #define CHUNK 512
@@ -59,110 +58,38 @@ INLINE size_t group_offset(enum act_kind kind, size_t k, size_t groups, size_t k
     return (k0 / block * groups + len / block * g) * group_block_bytes(kind);
 }
 
-/* ---- blocks of weights ---- */
-#define AT_Q4_0 2 /* where the quants begin */
-#define AT_Q4_1 4
-#define AT_Q5_0 6
-#define AT_Q5_1 8
-#define AT_Q8_0 2
-#define AT_MXFP4 1
-#define Q2_K_QS 16
-#define Q2_K_D 80
-#define Q3_K_QS 32
-#define Q3_K_SCALES 96
-#define Q3_K_D 108
-#define Q4_K_SCALES 4
-#define Q4_K_QS 16
-#define Q5_K_QH 16
-#define Q5_K_QS 48
-#define Q6_K_QH 128
-#define Q6_K_SCALES 192
-#define Q6_K_D 208
-#define IQ4_XS_QS 8
-
-INLINE bool has_min(enum kern_type type)
-{
-    return type == KERN_Q4_1 || type == KERN_Q5_1 || type == KERN_Q2_K || type == KERN_Q4_K ||
-           type == KERN_Q5_K;
-}
-
-/* Sub-blocks of 16 in a super-block, not of 32. */
-INLINE bool sub16(enum kern_type type)
-{
-    return type == KERN_Q2_K || type == KERN_Q3_K || type == KERN_Q6_K;
-}
-
-/* What is unpacked as a signed byte of full range; the others are unsigned and a little offset. */
-INLINE bool is_signed(enum kern_type type)
-{
-    return type == KERN_Q8_0 || type == KERN_IQ4_NL || type == KERN_IQ4_XS;
-}
-
-/* The integer a block stands for is what is unpacked less this. */
-INLINE int offset_of(enum kern_type type)
-{
-    switch (type) {
-    case KERN_Q4_0: return 8;
-    case KERN_Q5_0: return 16;
-    case KERN_MXFP4: return 12;
-    case KERN_Q3_K: return 4;
-    case KERN_Q6_K: return 32;
-    default: return 0;
-    }
-}
-
-INLINE size_t at_quants(enum kern_type type)
-{
-    switch (type) {
-    case KERN_Q4_1: return AT_Q4_1;
-    case KERN_Q5_0: return AT_Q5_0;
-    case KERN_Q5_1: return AT_Q5_1;
-    case KERN_MXFP4: return AT_MXFP4;
-    default: return 2; /* after a half */
-    }
-}
-
 /* ---- vectors ---- */
-INLINE __m256i load256(const void *p)
-{
-    return _mm256_loadu_si256(p);
-}
-
-INLINE __m128i load128(const void *p)
-{
-    return _mm_loadu_si128(p);
-}
-
-INLINE __m256i both_halves(const void *p)
-{
-    return _mm256_broadcastsi128_si256(load128(p));
-}
-
-INLINE __m256i load_halves(const void *a, const void *b)
-{
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(load128(a)), load128(b), 1);
-}
-
-INLINE int32_t load_i32(const void *p)
-{
-    int32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-INLINE __m256i low_bits(__m256i v, int mask)
-{
-    return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
-}
-
-INLINE __m256i high_nibbles(__m256i v)
-{
-    return low_bits(_mm256_srli_epi16(v, 4), 15);
-}
-
 INLINE __m256i fours(__m256i pairs)
 {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* vphadd takes twice the time of two shuffles and an addition. Of four vectors whose halves belong
+ * to two rows each: the sums of their dwords, a vector in every lane of a half. */
+INLINE __m256i ends32(__m256i a, __m256i b, bool odd)
+{
+    __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+    return _mm256_castps_si256(odd ? _mm256_shuffle_ps(x, y, 0xdd) : _mm256_shuffle_ps(x, y, 0x88));
+}
+
+INLINE __m256i add_halves16(__m256i a, __m256i b)
+{
+    return _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+INLINE __m256i add_halves32(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+INLINE __m256i add_ends32(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(ends32(a, b, false), ends32(a, b, true));
+}
+
+INLINE __m256i sum_of_four(const __m256i t[4])
+{
+    return add_ends32(add_halves32(t[0], t[1]), add_halves32(t[2], t[3]));
 }
 
 /* Keeps a value in its register from step to step: gcc would add products first, and spill sums. */
@@ -191,7 +118,7 @@ INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t **p, 
  * order they lie, into the second cache: the first AHEAD rows at once, then, while a block of some
  * rows is worked on, as many bytes AHEAD rows further on. What another thread reads is left alone.
  */
-#define AHEAD 32
+#define AHEAD 16
 
 INLINE void prefetch(const uint8_t *p, size_t bytes)
 {
@@ -253,9 +180,8 @@ INLINE __m256 halves8(const uint8_t *const *p, size_t at, bool last)
 /* 2^(e - 128) of the byte at p[i] + at of eight rows; 0 and 1 give subnormals. */
 INLINE __m256 exponents8(const uint8_t *const *p, size_t at)
 {
-    __m256i e =
-        _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at], p[6][at],
-                          p[7][at]);
+    __m256i e = _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at],
+                                  p[6][at], p[7][at]);
     const __m256i one = _mm256_set1_epi32(1);
     __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
     __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
@@ -279,118 +205,52 @@ INLINE void scales8(enum kern_type type, const uint8_t *const *p, size_t at, __m
     }
 }
 
-/* ---- values ---- */
-INLINE __m256i iq4_of(__m256i nibbles)
+/* Eight rows' results of a column. */
+INLINE void store8(const struct kern_mul *m, size_t r, size_t c, __m256 v)
 {
-    return _mm256_shuffle_epi8(both_halves(iq4_values), nibbles);
-}
-
-/* Twice the value, and 12 more, so that none is negative. */
-INLINE __m256i mxfp4_of(__m256i nibbles)
-{
-    const __m128i values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
-}
-
-/* ---- scales of sub-blocks, as int16 ----
- * Of 16: the low half has those of even sub-blocks, the high one those of odd ones. */
-INLINE __m256i even_odd(__m128i bytes)
-{
-    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    return _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, order));
-}
-
-INLINE __m256i scales_q2_k(const uint8_t *w, __m256i *mins)
-{
-    __m256i both = even_odd(load128(w));
-    *mins = _mm256_srli_epi16(both, 4);
-    return _mm256_and_si256(both, _mm256_set1_epi16(15));
-}
-
-/* A byte in the upper half of a word is shifted right by s when multiplied by 256 >> s and halved.
- * The load begins two bytes early: four bytes after the scales would be past a last block. */
-INLINE __m256i scales_q3_k(const uint8_t *w)
-{
-    __m256i bytes = both_halves(w + Q3_K_SCALES - 2);
-    const __m256i low_at = _mm256_setr_epi8(-1, 2, -1, 4, -1, 6, -1, 8, -1, 2, -1, 4, -1, 6, -1, 8,
-                                            -1, 3, -1, 5, -1, 7, -1, 9, -1, 3, -1, 5, -1, 7, -1, 9);
-    const __m256i high_at =
-        _mm256_setr_epi8(-1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 10, -1, 12, -1, 11, -1,
-                         13, -1, 11, -1, 13, -1, 11, -1, 13, -1, 11, -1, 13);
-    const __m256i low_by = _mm256_broadcastsi128_si256(
-        _mm_setr_epi16(256, 256, 256, 256, 16, 16, 16, 16));
-    const __m256i high_by =
-        _mm256_broadcastsi128_si256(_mm_setr_epi16(256, 256, 64, 64, 16, 16, 4, 4));
-    __m256i low = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, low_at), low_by);
-    __m256i high = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, high_at), high_by);
-    low = _mm256_and_si256(low, _mm256_set1_epi16(15));
-    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi16(3)), 4);
-    return _mm256_sub_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16(32));
-}
-
-INLINE __m256i scales_q6_k(const uint8_t *w)
-{
-    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(load128(w + Q6_K_SCALES), order));
-}
-
-/* Q4_K and Q5_K: the low half has the eight scales, the high one the eight minima. */
-INLINE __m256i scales_q4_k(const uint8_t *w)
-{
-    __m256i bytes = both_halves(w); /* d, dmin, then the twelve */
-    const __m256i low_at =
-        _mm256_setr_epi8(-1, 4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1, 8, -1, 9,
-                         -1, 10, -1, 11, -1, 12, -1, 13, -1, 14, -1, 15);
-    const __m256i high_at =
-        _mm256_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 4, -1, 5, -1, 6, -1, 7, -1, -1, -1, -1, -1,
-                         -1, -1, -1, -1, 8, -1, 9, -1, 10, -1, 11, -1);
-    const __m256i by = _mm256_setr_epi16(256, 256, 256, 256, 256, 256, 256, 256, 256, 256, 256, 256,
-                                         16, 16, 16, 16);
-    const __m256i mask =
-        _mm256_setr_epi16(63, 63, 63, 63, 15, 15, 15, 15, 63, 63, 63, 63, 15, 15, 15, 15);
-    __m256i low = _mm256_mulhi_epu16(_mm256_shuffle_epi8(bytes, low_at), by);
-    __m256i high = _mm256_srli_epi16(_mm256_shuffle_epi8(bytes, high_at), 2);
-    high = _mm256_and_si256(high, _mm256_set1_epi16(0x30));
-    return _mm256_or_si256(_mm256_and_si256(low, mask), high);
-}
-
-INLINE __m128i scales_iq4_xs(const uint8_t *w)
-{
-    __m128i bytes = load128(w); /* d, the high bits of all, then four bytes of nibbles */
-    const __m128i low_at = _mm_setr_epi8(-1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
-    const __m128i high_at = _mm_setr_epi8(2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
-    const __m128i low_by = _mm_setr_epi16(256, 16, 256, 16, 256, 16, 256, 16);
-    const __m128i high_by = _mm_setr_epi16(1 << 14, 1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 4, 1);
-    __m128i low = _mm_mulhi_epu16(_mm_shuffle_epi8(bytes, low_at), low_by);
-    __m128i high = _mm_mullo_epi16(_mm_shuffle_epi8(bytes, high_at), high_by);
-    low = _mm_and_si128(low, _mm_set1_epi16(15));
-    high = _mm_and_si128(_mm_srli_epi16(high, 10), _mm_set1_epi16(0x30));
-    return _mm_sub_epi16(_mm_or_si128(low, high), _mm_set1_epi16(32));
-}
-
-/* The signed scales or the unsigned ones of a super-block, and in *mins the minima's of Q2_K. */
-INLINE __m256i scales16(enum kern_type type, const uint8_t *w, __m256i *mins)
-{
-    switch (type) {
-    case KERN_Q2_K: return scales_q2_k(w, mins);
-    case KERN_Q3_K: return scales_q3_k(w);
-    case KERN_Q6_K: return scales_q6_k(w);
-    case KERN_IQ4_XS: return _mm256_castsi128_si256(scales_iq4_xs(w));
-    default: return scales_q4_k(w);
-    }
+    float *out = m->out + c * m->out_stride + r;
+    if (m->r1 - r >= 8)
+        _mm256_storeu_ps(out, v);
+    else
+        _mm256_maskstore_ps(out, mask8(m->r1 - r), v);
 }
 
 /* ---- a tile: 16 rows of a chunk, unpacked ----
+ * Weights are unsigned; what has a full byte, with 128 added, is split in two nibbles.
  * A block of 32: w [8][ROWS] 4 bytes; d float[ROWS], min float[ROWS].
  * A super-block: w [64][ROWS] 4 bytes; scales [8 or 16][ROWS] int16[2], twice the same;
  * minima [4 or 8][ROWS] int16[2], of sub-blocks 2i and 2i + 1; d float[ROWS], min float[ROWS]. */
-#define TILE32_D (32 * ROWS)
-#define TILE32_BYTES (TILE32_D + 2 * ROWS * 4)
-#define TILE256_SCALES (SUPER * ROWS)
-#define TILE256_MINS (TILE256_SCALES + 16 * ROWS * 4)
-#define TILE256_D (TILE256_MINS + 8 * ROWS * 4)
-#define TILE256_BYTES (TILE256_D + 2 * ROWS * 4)
-#define TILE_BYTES (CHUNK / SUPER * TILE256_BYTES) /* the larger of both kinds */
+#define TILE_SCALES (16 * ROWS * 4)
+#define TILE_MINS (8 * ROWS * 4)
+#define TILE_MAX (CHUNK / SUPER * (2 * SUPER * ROWS + TILE_SCALES + TILE_MINS + 2 * ROWS * 4))
+
+/* Bytes of a step of 4: [ROWS] 4 bytes, or the low nibbles so and then the high ones. */
+INLINE size_t step_bytes(enum kern_type type)
+{
+    return is_signed(type) ? 2 * ROWS * 4 : ROWS * 4;
+}
+
+INLINE size_t tile_scales_at(enum kern_type type)
+{
+    return SUPER / 4 * step_bytes(type);
+}
+
+INLINE size_t tile_mins_at(enum kern_type type)
+{
+    return tile_scales_at(type) + TILE_SCALES;
+}
+
+INLINE size_t tile_d_at(enum kern_type type)
+{
+    if (type_act(type) == ACT_32)
+        return BLOCK / 4 * step_bytes(type);
+    return tile_mins_at(type) + TILE_MINS;
+}
+
+INLINE size_t tile_block_bytes(enum kern_type type)
+{
+    return tile_d_at(type) + 2 * ROWS * 4;
+}
 
 /* The dwords at p[i] + at + 4j, j < 4, of eight rows: v[j] has a row in each lane. */
 INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
@@ -405,10 +265,9 @@ INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
     v[3] = _mm256_unpackhi_epi64(ab1, cd1);
 }
 
-/* Half of a step of a tile: eight rows. */
-INLINE void put8(uint8_t *tile, size_t step, size_t half, __m256i v)
+INLINE void put256(uint8_t *p, __m256i v)
 {
-    _mm256_storeu_si256((__m256i *)(void *)(tile + step * ROWS * 4 + half * 32), v);
+    _mm256_storeu_si256((__m256i *)(void *)p, v);
 }
 
 void avx2_few32(const struct kern_mul *m);

@@ -2,6 +2,25 @@
  * layout (avx2_quant_int.h). Called by avx2_many for every 16 rows and chunk of k. */
 #include "avx2_quant_int.h"
 
+/* Eight rows of a step: values, or signed bytes of full range. */
+INLINE void put8(enum kern_type type, uint8_t *tile, size_t step, size_t half, __m256i v)
+{
+    uint8_t *p = tile + step * step_bytes(type) + half * 32;
+    if (!is_signed(type)) {
+        put256(p, v);
+        return;
+    }
+    v = _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+    put256(p, low_bits(v, 15));
+    put256(p + ROWS * 4, high_nibbles(v));
+}
+
+/* Eight rows of scales. */
+INLINE void put_scales(uint8_t *scales, size_t i, size_t half, __m256i v)
+{
+    put256(scales + i * ROWS * 4 + half * 32, v);
+}
+
 /* ---- blocks of 32 ---- */
 
 /* Bits 4j to 4j + 3 of the words of eight rows to bit 4 of the bytes of each lane. */
@@ -29,7 +48,7 @@ INLINE void nibbles32(enum kern_type type, const uint8_t *const *p, size_t at, s
             q = iq4_of(q);
         if (type == KERN_MXFP4)
             q = mxfp4_of(q);
-        put8(tile, (size_t)j, half, q);
+        put8(type, tile, (size_t)j, half, q);
     }
 }
 
@@ -39,15 +58,16 @@ INLINE void bytes32(const uint8_t *const *p, size_t at, size_t half, uint8_t *ti
         __m256i v[4];
         transpose8(p, at + 16 * part, v);
         for (size_t j = 0; j < 4; j++)
-            put8(tile, 4 * part + j, half, v[j]);
+            put8(KERN_Q8_0, tile, 4 * part + j, half, v[j]);
     }
 }
 
-INLINE void blocks32(enum kern_type type, const uint8_t *const p[ROWS], size_t blocks, uint8_t *tile)
+INLINE void blocks32(enum kern_type type, const uint8_t *const p[ROWS], size_t blocks,
+                     uint8_t *tile)
 {
-    for (size_t b = 0; b < blocks; b++, tile += TILE32_BYTES) {
+    for (size_t b = 0; b < blocks; b++, tile += tile_block_bytes(type)) {
         size_t at = b * type_block_bytes(type);
-        float *scales = (float *)(void *)(tile + TILE32_D);
+        float *scales = (float *)(void *)(tile + tile_d_at(type));
         for (size_t half = 0; half < 2; half++) {
             const uint8_t *const *rows = p + 8 * half;
             __m256 d, min;
@@ -80,7 +100,8 @@ void avx2_tile32(enum kern_type type, const uint8_t *const p[ROWS], size_t block
 
 INLINE __m256i shifted_left(__m256i v, int by)
 {
-    return by >= 0 ? _mm256_slli_epi16(v, by >= 0 ? by : 0) : _mm256_srli_epi16(v, by < 0 ? -by : 0);
+    return by >= 0 ? _mm256_slli_epi16(v, by >= 0 ? by : 0)
+                   : _mm256_srli_epi16(v, by < 0 ? -by : 0);
 }
 
 /* Q2_K and Q3_K: a byte has elements of four groups of 32. */
@@ -100,7 +121,7 @@ INLINE void quants2(enum kern_type type, const uint8_t *const *p, size_t at, siz
                 __m256i q = low_bits(_mm256_srli_epi16(v[j % 4], (int)(j / 4) * 2), 3);
                 if (type == KERN_Q3_K)
                     q = _mm256_or_si256(q, low_bits(shifted_left(h[j % 4], 2 - (int)group), 4));
-                put8(tile, 8 * group + 4 * part + j % 4, half, q);
+                put8(type, tile, 8 * group + 4 * part + j % 4, half, q);
             }
         }
     }
@@ -123,7 +144,7 @@ INLINE void quants4(enum kern_type type, const uint8_t *const *p, size_t at, siz
                 __m256i q = j < 4 ? low_bits(v[j % 4], 15) : high_nibbles(v[j % 4]);
                 if (type == KERN_Q5_K)
                     q = _mm256_or_si256(q, low_bits(shifted_left(h[j % 4], 4 - (int)group), 16));
-                put8(tile, 8 * group + 4 * part + j % 4, half, q);
+                put8(type, tile, 8 * group + 4 * part + j % 4, half, q);
             }
         }
     }
@@ -142,7 +163,8 @@ INLINE void quants6(const uint8_t *const *p, size_t at, size_t half, uint8_t *ti
                 __m256i w = v[g % 2][j % 4];
                 __m256i q = g < 2 ? low_bits(w, 15) : high_nibbles(w);
                 __m256i top = low_bits(shifted_left(h[j % 4], 4 - 2 * (int)g), 48);
-                put8(tile, 32 * n + 8 * g + 4 * part + j % 4, half, _mm256_or_si256(q, top));
+                put8(KERN_Q6_K, tile, 32 * n + 8 * g + 4 * part + j % 4, half,
+                     _mm256_or_si256(q, top));
             }
         }
 }
@@ -154,7 +176,7 @@ INLINE void quants_iq4(const uint8_t *const *p, size_t at, size_t half, uint8_t 
         transpose8(p, at + IQ4_XS_QS + 16 * g, v);
         for (size_t j = 0; j < 8; j++) {
             __m256i q = j < 4 ? low_bits(v[j % 4], 15) : high_nibbles(v[j % 4]);
-            put8(tile, 8 * g + j, half, iq4_of(q));
+            put8(KERN_IQ4_XS, tile, 8 * g + j, half, iq4_of(q));
         }
     }
 }
@@ -199,7 +221,7 @@ INLINE __m128i high_half(__m256i v)
 INLINE void tile_scales(enum kern_type type, const uint8_t *const *p, size_t at, size_t half,
                         uint8_t *tile)
 {
-    uint8_t *scales = tile + TILE256_SCALES, *minima = tile + TILE256_MINS;
+    uint8_t *scales = tile + tile_scales_at(type), *minima = tile + tile_mins_at(type);
     __m256i s[8], m[8];
     for (int i = 0; i < 8; i++)
         s[i] = scales16(type, p[i] + at, &m[i]);
@@ -209,24 +231,26 @@ INLINE void tile_scales(enum kern_type type, const uint8_t *const *p, size_t at,
     for (size_t j = 0; j < 8; j++) {
         __m128i a = low_half(s[j]), b = high_half(s[j]);
         if (sub16(type)) {
-            put8(scales, 2 * j, half, zip(a, a));
-            put8(scales, 2 * j + 1, half, zip(b, b));
+            put_scales(scales, 2 * j, half, zip(a, a));
+            put_scales(scales, 2 * j + 1, half, zip(b, b));
         } else {
-            put8(scales, j, half, zip(a, a));
+            put_scales(scales, j, half, zip(a, a));
         }
+        if (type == KERN_IQ4_XS && j % 2)
+            put_scales(minima, j / 2, half, zip(low_half(s[j - 1]), a));
         if (type == KERN_Q2_K)
-            put8(minima, j, half, zip(low_half(m[j]), high_half(m[j])));
+            put_scales(minima, j, half, zip(low_half(m[j]), high_half(m[j])));
         else if (has_min(type) && j % 2)
-            put8(minima, j / 2, half, zip(high_half(s[j - 1]), b));
+            put_scales(minima, j / 2, half, zip(high_half(s[j - 1]), b));
     }
 }
 
 INLINE void blocks256(enum kern_type type, const uint8_t *const p[ROWS], size_t blocks,
                       uint8_t *tile)
 {
-    for (size_t b = 0; b < blocks; b++, tile += TILE256_BYTES) {
+    for (size_t b = 0; b < blocks; b++, tile += tile_block_bytes(type)) {
         size_t at = b * type_block_bytes(type);
-        float *scales = (float *)(void *)(tile + TILE256_D);
+        float *scales = (float *)(void *)(tile + tile_d_at(type));
         for (size_t half = 0; half < 2; half++) {
             const uint8_t *const *rows = p + 8 * half;
             __m256 d, min;
