@@ -156,9 +156,8 @@ INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const
 {
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
-            sum[c][s] = type == KERN_Q3_K
-                            ? _mm512_slli_epi32(spread_int(x + X256_NEG(COLS) + 4 * c), 7)
-                            : _mm512_setzero_si512();
+            sum[c][s] = type == KERN_Q3_K ? spread_int(x + X256_NEG256(COLS) + 4 * c)
+                                          : _mm512_setzero_si512();
     for (int j = 0, groups = opaque(8); j < groups; j++)
         add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
     if (type != KERN_Q3_K)
