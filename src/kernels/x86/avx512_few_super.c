@@ -52,10 +52,12 @@ INLINE void end_block(enum kern_type type, const int C, const struct head *h, co
     }
 }
 
-INLINE void add_block_256(enum kern_type type, const int C, const struct rows *p, const uint8_t *x,
-                          __m512 acc[FEW])
+/* Block b of 16 rows from r, at p, is added to the sums of C columns. */
+INLINE void add_block_256(enum kern_type type, const int C, const struct kern_mul *m, size_t r,
+                          size_t b, const struct rows *p, const uint8_t *x, __m512 acc[FEW])
 {
     const int groups = part_groups(type);
+    const size_t eighth = ROWS * type_block_bytes(type) / 8;
     struct head h;
     __m512i raw[8], high[8], v[8], sum[FEW];
     load_head(type, p, &h);
@@ -64,6 +66,7 @@ INLINE void add_block_256(enum kern_type type, const int C, const struct rows *p
     for (int part = 0; part < 8 / groups; part++) {
         load_part(type, p, part, raw, high);
         for (int j = 0; j < groups; j++) {
+            prefetch_ahead(m, r, 8 * b + (size_t)(part * groups + j), eighth);
             elements_256(type, part, j, raw, high, v);
             add_group(type, C, &h, group_of(type, part, j), v, x, sum);
         }
@@ -83,9 +86,8 @@ INLINE void rows_256(enum kern_type type, const int C, const struct kern_mul *m)
         for (int c = 0; c < C; c++)
             acc[c] = _mm512_setzero_ps();
         for (size_t b = 0; b < blocks; b++, x += X256_BYTES(C)) {
-            prefetch_ahead(m, r, b, ROWS * bytes);
             struct rows p = rows_at(&from, b * bytes);
-            add_block_256(type, C, &p, x, acc);
+            add_block_256(type, C, m, r, b, &p, x, acc);
         }
         for (int c = 0; c < C && (size_t)c < m->n; c++)
             store_rows(m, r, (size_t)c, acc[c]);

@@ -159,11 +159,12 @@ INLINE void prefetch_first(const struct kern_mul *m)
     prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
 }
 
-/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
-INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+/* Part `part` of some rows from r is worked on, which has `bytes` bytes in all of them. Parts are
+ * small: the processor waits where more lines are asked for at once than it can keep count of. */
+INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t part, size_t bytes)
 {
     if (r + AHEAD < m->r1)
-        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
+        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + part * bytes, bytes);
 }
 
 #endif
