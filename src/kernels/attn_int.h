@@ -21,6 +21,8 @@ struct attn_ops {
      * page may be written too. */
     void (*scores)(struct attn_query *const *q, size_t n, enum kern_type type, const void *k,
                    size_t head_dim, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE]);
+    /* p[j] = softcap * tanh(p[j] * scale / softcap) for j in [lo, hi); others may change too. */
+    void (*cap)(float *p, size_t lo, size_t hi, float scale, float softcap);
     /* For queries i < n: scale the scores, move max and sum on, leave exp(s - max) in p[i], 0
      * outside [lo, hi) where the vectors reach. rescale[i]: what acc is to be multiplied with. */
     void (*softmax)(struct attn_query *const *q, size_t n, float scale,
@@ -30,6 +32,8 @@ struct attn_ops {
                    size_t head_dim, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE]);
     /* x *= s */
     void (*scale)(float *x, size_t n, float s);
+    /* Rows of a page of F16, Q8_0 or Q4_0 as floats. */
+    size_t packed_from; /* queries from which a packed page is made floats first */
     void (*unpack)(enum kern_type type, const void *row, size_t k, float *out);
 };
 

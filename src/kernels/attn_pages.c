@@ -1,10 +1,11 @@
 /* attn_pages.c: the walk over pages that the vector versions of attention share. A page is the
- * outer loop, so that it is converted from F16 once however many queries see it; each query's order
+ * outer loop, so that it is made floats once however many queries see it; each query's order
  * of operations is the one that kern.h states, whoever stands beside it in a block. */
 #include "attn_int.h"
 #include "block_int.h"
 
-/* With fewer queries than this the page is converted as it is read, in registers. */
+/* With fewer queries than this a page of halves is converted as it is read, in registers; of packed
+ * pages the set says. */
 #define CONVERT_FROM 9
 
 /* Blocks whose scores are held at a time. */
@@ -97,7 +98,7 @@ struct view {
 
 /* Positions worked on while as many of the page wanted next are asked for: when decoding, the cache
  * lies in memory, and a page is too short for the hardware's prefetcher. */
-#define SLICE 16
+#define SLICE 8
 
 static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j, size_t hi)
 {
@@ -108,12 +109,6 @@ static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j,
     for (size_t at = j * row; at < end * row; at += 64)
         __builtin_prefetch((const char *)wanted + at, 0, 2);
     return end;
-}
-
-static void cap_scores(const struct kern_attn *a, float *p, size_t lo, size_t hi)
-{
-    for (size_t j = lo; j < hi; j++)
-        p[j] = a->softcap * kern_tanh(p[j] * a->scale / a->softcap);
 }
 
 /* The scores of one block of queries over a page become weights in p. */
@@ -133,7 +128,7 @@ static void block_weights(const struct kern_attn *a, const struct attn_ops *ops,
     }
     if (a->softcap > 0)
         for (size_t i = 0; i < n; i++)
-            cap_scores(a, p[i], q[i]->lo, q[i]->hi);
+            ops->cap(p[i], q[i]->lo, q[i]->hi, a->scale, a->softcap);
     ops->softmax(q, n, a->softcap > 0 ? 1.0f : a->scale, p, rescale);
     for (size_t i = 0; i < n; i++)
         if (rescale[i] != 1.0f) /* as it is whenever the page brought no new maximum */
@@ -191,11 +186,6 @@ static void batch(const struct kern_attn *a, const struct attn_ops *ops, struct 
         block_gather(a, ops, q + i, n - i < ATTN_BLOCK ? n - i : ATTN_BLOCK, v, r->p + i);
 }
 
-static bool is_packed(enum kern_type type)
-{
-    return type == KERN_Q8_0 || type == KERN_Q4_0;
-}
-
 static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, struct room *r,
                       size_t page, size_t end_page)
 {
@@ -203,11 +193,14 @@ static void walk_page(const struct kern_attn *a, const struct attn_ops *ops, str
     if (n == 0) /* between windows: there may be no page */
         return;
     struct view v = {.type = a->type, .k = a->k_pages[page], .v = a->v_pages[page]};
+    bool packed = a->type == KERN_Q8_0 || a->type == KERN_Q4_0, more = page + 1 < end_page;
+    bool floats = a->type != KERN_F32 && n >= (packed ? ops->packed_from : CONVERT_FROM);
     if (n <= ATTN_BLOCK) {
-        v.with_k = v.v;
-        v.with_v = page + 1 < end_page ? a->k_pages[page + 1] : NULL;
+        const void *next_k = more ? a->k_pages[page + 1] : NULL;
+        v.with_k = floats ? next_k : v.v;
+        v.with_v = !floats ? next_k : more ? a->v_pages[page + 1] : NULL;
     }
-    if (is_packed(a->type) || (a->type == KERN_F16 && n >= CONVERT_FROM)) {
+    if (floats) {
         v.k = convert(a, ops, v.k, lo, hi, r->k);
         v.v = convert(a, ops, v.v, lo, hi, r->v);
         v.type = KERN_F32;

@@ -39,6 +39,17 @@ enum cpu_set cpu_best(void)
     return CPU_AVX512VNNI;
 }
 
+#elif defined(__aarch64__) && defined(__linux__)
+
+#include <sys/auxv.h>
+
+#define HAS_DOT_PRODUCT (1ul << 20) /* HWCAP_ASIMDDP */
+
+enum cpu_set cpu_best(void)
+{
+    return getauxval(AT_HWCAP) & HAS_DOT_PRODUCT ? CPU_NEON : CPU_C;
+}
+
 #else
 
 enum cpu_set cpu_best(void)

@@ -14,13 +14,16 @@ struct set {
     kern_int8_loop *int8_loop;
 };
 
-/* Each set builds on the ones before it; best last. The build compiles x86/ on the same condition.
+/* Each set builds on the ones before it; best last. The build compiles x86/ and arm/ on the same
+ * conditions.
  */
 static const struct set sets[] = {
     {"c", CPU_C, kern_c_fill, kern_c_int8_loop},
 #if defined(__x86_64__)
     {"avx2", CPU_AVX2, kern_avx2_fill, kern_avx2_int8_loop},
     {"avx512vnni", CPU_AVX512VNNI, kern_avx512_fill, kern_avx512_int8_loop},
+#elif defined(__aarch64__)
+    {"neon", CPU_NEON, kern_neon_fill, kern_neon_int8_loop},
 #endif
 };
 

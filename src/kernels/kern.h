@@ -184,7 +184,7 @@ struct kern {
      * gelu(g) = (0.5 * g) * (1 + tanh(u)). up NULL: gelu(gate). tanh is kern_int.h's, from the same
      * exponential. */
     void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
-    /* gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit);
+    /* gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit), a NaN stays a NaN;
      * out = g / (1 + exp(-alpha * g)) * (u + 1) */
     void (*swiglu_oai)(const float *gate, const float *up, float alpha, float limit, size_t n,
                        float *out);

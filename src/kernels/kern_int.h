@@ -19,12 +19,14 @@
 void kern_c_fill(struct kern *t);
 void kern_avx2_fill(struct kern *t);
 void kern_avx512_fill(struct kern *t);
+void kern_neon_fill(struct kern *t);
 
 /* `rounds` rounds of a set's own int8 instruction, in registers; returns the multiply-adds done. */
 typedef uint64_t kern_int8_loop(uint64_t rounds);
 uint64_t kern_c_int8_loop(uint64_t rounds);
 uint64_t kern_avx2_int8_loop(uint64_t rounds);
 uint64_t kern_avx512_int8_loop(uint64_t rounds);
+uint64_t kern_neon_int8_loop(uint64_t rounds);
 kern_int8_loop *kern_int8_best(void); /* of the widest set that kern_get may use */
 
 static inline size_t round_up(size_t n, size_t to)

@@ -90,9 +90,9 @@ void c_swiglu_oai(const float *gate, const float *up, float alpha, float limit, 
                   float *out)
 {
     for (size_t i = 0; i < n; i++) {
-        float g = gate[i] < limit ? gate[i] : limit;
-        float u = up[i] < limit ? up[i] : limit;
-        u = u > -limit ? u : -limit;
+        float g = limit < gate[i] ? limit : gate[i]; /* a NaN stays */
+        float u = limit < up[i] ? limit : up[i];
+        u = -limit > u ? -limit : u;
         out[i] = g / (1.0f + kern_exp(-(alpha * g))) * (u + 1.0f);
     }
 }

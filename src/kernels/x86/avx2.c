@@ -17,6 +17,10 @@ void kern_avx2_fill(struct kern *t)
     t->rms_norm = avx2_rms_norm;
     t->silu_mul = avx2_silu_mul;
     t->rope = avx2_rope;
+    t->layer_norm = avx2_layer_norm;
+    t->gelu_mul = avx2_gelu_mul;
+    t->swiglu_oai = avx2_swiglu_oai;
+    t->delta = avx2_delta;
     t->attn_scratch = attn_pages_scratch;
     t->attn = avx2_attn;
 }

@@ -5,11 +5,33 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+INLINE __m256 block_scale(const uint8_t *block)
+{
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)load_u16(block)));
+}
+
+INLINE __m256 int8_floats(__m128i q)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
+}
+
+/* Eight elements from element i of a page. */
 INLINE __m256 load8(enum kern_type type, const void *p, size_t i)
 {
     if (type == KERN_F32)
         return _mm256_loadu_ps((const float *)p + i);
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)p + i)));
+    if (type == KERN_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)p + i)));
+    if (type == KERN_Q8_0) {
+        const uint8_t *block = (const uint8_t *)p + i / BLOCK * Q8_0_BYTES;
+        __m128i q = _mm_loadl_epi64((const __m128i *)(block + 2 + i % BLOCK));
+        return _mm256_mul_ps(block_scale(block), int8_floats(q));
+    }
+    const uint8_t *block = (const uint8_t *)p + i / BLOCK * Q4_0_BYTES;
+    __m128i v = _mm_loadl_epi64((const __m128i *)(block + 2 + i % 16));
+    v = _mm_srl_epi16(v, _mm_cvtsi32_si128(i % BLOCK < 16 ? 0 : 4));
+    v = _mm_sub_epi8(_mm_and_si128(v, _mm_set1_epi8(15)), _mm_set1_epi8(8));
+    return _mm256_mul_ps(block_scale(block), int8_floats(v));
 }
 
 /* Eight lanes of four sums become the four sums. */
@@ -73,19 +95,27 @@ INLINE void scores_of(enum kern_type type, struct attn_query *const *q, size_t n
 static void scores(struct attn_query *const *q, size_t n, enum kern_type type, const void *k,
                    size_t hd, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE])
 {
-    if (type == KERN_F32)
-        scores_of(KERN_F32, q, n, k, hd, lo, hi, p);
-    else
-        scores_of(KERN_F16, q, n, k, hd, lo, hi, p);
+    switch (type) {
+    case KERN_F32: scores_of(KERN_F32, q, n, k, hd, lo, hi, p); break;
+    case KERN_Q8_0: scores_of(KERN_Q8_0, q, n, k, hd, lo, hi, p); break;
+    case KERN_Q4_0: scores_of(KERN_Q4_0, q, n, k, hd, lo, hi, p); break;
+    default: scores_of(KERN_F16, q, n, k, hd, lo, hi, p);
+    }
 }
 
-/* All ones where j + lane lies in [lo, hi). */
-INLINE __m256 visible(size_t j, uint32_t lo, uint32_t hi)
+static void cap(float *p, size_t lo, size_t hi, float scale, float softcap)
 {
-    __m256i i =
-        _mm256_add_epi32(_mm256_set1_epi32((int)j), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    __m256i from = _mm256_cmpgt_epi32(i, _mm256_set1_epi32((int)lo - 1));
-    __m256i to = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), i);
+    const __m256 by = _mm256_set1_ps(scale), c = _mm256_set1_ps(softcap);
+    for (size_t j = lo / 8 * 8; j < hi; j += 8) {
+        __m256 s = _mm256_mul_ps(_mm256_loadu_ps(p + j), by);
+        _mm256_storeu_ps(p + j, _mm256_mul_ps(c, tanh8(_mm256_div_ps(s, c))));
+    }
+}
+
+/* All ones where index lies in [lo, hi). */
+INLINE __m256 visible(__m256i index, __m256i below, __m256i hi)
+{
+    __m256i from = _mm256_cmpgt_epi32(index, below), to = _mm256_cmpgt_epi32(hi, index);
     return _mm256_castsi256_ps(_mm256_and_si256(from, to));
 }
 
@@ -96,28 +126,35 @@ static float max8(__m256 m)
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
 }
 
+/* A page is 64 scores: eight vectors, of which positions outside [lo, hi) become -inf and then 0.
+ */
 static float softmax_one(struct attn_query *q, float scale, float p[KERN_PAGE])
 {
     const __m256 least = _mm256_set1_ps(-INFINITY), by = _mm256_set1_ps(scale);
-    size_t from = q->lo / 16 * 16, to = round_up(q->hi, 16);
-    __m256 m = _mm256_set1_ps(q->max);
-    for (size_t j = from; j < to; j += 8) {
-        __m256 s = _mm256_mul_ps(_mm256_loadu_ps(p + j), by);
-        s = _mm256_blendv_ps(least, s, visible(j, q->lo, q->hi));
-        _mm256_storeu_ps(p + j, s);
-        m = _mm256_max_ps(s, m); /* a NaN in s leaves m */
+    const __m256i below = _mm256_set1_epi32((int)q->lo - 1), hi = _mm256_set1_epi32((int)q->hi);
+    const __m256i first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256 s[8], m = _mm256_set1_ps(q->max);
+    for (int i = 0; i < 8; i++) {
+        __m256i index = _mm256_add_epi32(first, _mm256_set1_epi32(8 * i));
+        s[i] = _mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), by);
+        s[i] = _mm256_blendv_ps(least, s[i], visible(index, below, hi));
+        m = _mm256_max_ps(s[i], m); /* a NaN in s leaves m */
     }
     float max = max8(m);
     m = _mm256_set1_ps(max);
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (size_t j = from; j < to; j += 8) {
-        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(p + j), m));
-        e = _mm256_and_ps(e, visible(j, q->lo, q->hi));
-        _mm256_storeu_ps(p + j, e);
-        sum[j / 8 % 2] = _mm256_add_ps(sum[j / 8 % 2], e);
+    __m256 lo_sum = _mm256_setzero_ps(), hi_sum = lo_sum;
+    for (int i = 0; i < 8; i++) {
+        __m256i index = _mm256_add_epi32(first, _mm256_set1_epi32(8 * i));
+        __m256 e = exp8(_mm256_sub_ps(s[i], m));
+        e = _mm256_and_ps(e, visible(index, below, hi));
+        _mm256_storeu_ps(p + 8 * i, e);
+        if (i % 2 == 0)
+            lo_sum = _mm256_add_ps(lo_sum, e);
+        else
+            hi_sum = _mm256_add_ps(hi_sum, e);
     }
     float rescale = kern_exp(q->max - max);
-    q->sum = fmaf(q->sum, rescale, sum16(sum[0], sum[1]));
+    q->sum = fmaf(q->sum, rescale, sum16(lo_sum, hi_sum));
     q->max = max;
     return rescale;
 }
@@ -177,10 +214,12 @@ INLINE void gather_type(enum kern_type type, struct attn_query *const *q, size_t
 static void gather(struct attn_query *const *q, size_t n, enum kern_type type, const void *v,
                    size_t hd, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE])
 {
-    if (type == KERN_F32)
-        gather_type(KERN_F32, q, n, v, hd, lo, hi, p);
-    else
-        gather_type(KERN_F16, q, n, v, hd, lo, hi, p);
+    switch (type) {
+    case KERN_F32: gather_type(KERN_F32, q, n, v, hd, lo, hi, p); break;
+    case KERN_Q8_0: gather_type(KERN_Q8_0, q, n, v, hd, lo, hi, p); break;
+    case KERN_Q4_0: gather_type(KERN_Q4_0, q, n, v, hd, lo, hi, p); break;
+    default: gather_type(KERN_F16, q, n, v, hd, lo, hi, p);
+    }
 }
 
 static void scale(float *x, size_t n, float s)
@@ -189,8 +228,51 @@ static void scale(float *x, size_t n, float s)
         _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(s)));
 }
 
+static void unpack_f16(const uint16_t *x, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(out + i, load8(KERN_F16, x, i));
+}
+
+INLINE void unpack_half(__m256 d, __m128i q, float *out)
+{
+    _mm256_storeu_ps(out, _mm256_mul_ps(d, int8_floats(q)));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(d, int8_floats(_mm_srli_si128(q, 8))));
+}
+
+static void unpack_q8_0(const uint8_t *p, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += BLOCK, p += Q8_0_BYTES) {
+        __m256 d = block_scale(p);
+        unpack_half(d, _mm_loadu_si128((const __m128i *)(p + 2)), out + i);
+        unpack_half(d, _mm_loadu_si128((const __m128i *)(p + 18)), out + i + 16);
+    }
+}
+
+static void unpack_q4_0(const uint8_t *p, size_t n, float *out)
+{
+    const __m128i low = _mm_set1_epi8(15), offset = _mm_set1_epi8(8);
+    for (size_t i = 0; i < n; i += BLOCK, p += Q4_0_BYTES) {
+        __m256 d = block_scale(p);
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + 2));
+        __m128i high = _mm_and_si128(_mm_srli_epi16(v, 4), low);
+        unpack_half(d, _mm_sub_epi8(_mm_and_si128(v, low), offset), out + i);
+        unpack_half(d, _mm_sub_epi8(high, offset), out + i + 16);
+    }
+}
+
+/* A page's rows as floats; n is a multiple of 8, of 32 where there are blocks. */
+static void unpack(enum kern_type type, const void *page, size_t n, float *out)
+{
+    switch (type) {
+    case KERN_Q8_0: unpack_q8_0(page, n, out); break;
+    case KERN_Q4_0: unpack_q4_0(page, n, out); break;
+    default: unpack_f16(page, n, out);
+    }
+}
+
 void avx2_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, softmax, gather, scale, avx2_unpack};
+    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, 3, unpack};
     attn_pages(a, &ops);
 }

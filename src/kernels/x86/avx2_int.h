@@ -17,6 +17,13 @@ void avx2_rms_norm(const float *x, const float *w, float eps, size_t n, float *o
 void avx2_silu_mul(const float *gate, const float *up, size_t n, float *out);
 void avx2_rope(float *x, const float *cs, size_t dims, bool neox);
 
+void avx2_layer_norm(const float *x, const float *w, const float *b, float eps, size_t n,
+                     float *out);
+void avx2_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void avx2_swiglu_oai(const float *gate, const float *up, float alpha, float limit, size_t n,
+                     float *out);
+void avx2_delta(const struct kern_delta *d);
+
 void avx2_attn(const struct kern_attn *a);
 
 enum kern_type avx2_act_as(enum kern_type type, size_t n);
@@ -26,6 +33,13 @@ void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t 
 size_t avx2_mul_scratch(enum kern_type type, size_t n, size_t k);
 void avx2_mul(const struct kern_mul *m);
 void avx2_mul_float(const struct kern_mul *m);
+
+/* Floats from one packed column to the next: padded with zeros to a multiple of 16, and 16 more, so
+ * that columns do not fall on one another in the cache when k is a power of two. */
+static inline size_t float_column(size_t k)
+{
+    return round_up(k, 16) + 16;
+}
 
 /* All ones in the first n of eight lanes. */
 static inline __m256i mask8(size_t n)
@@ -67,6 +81,14 @@ static inline __m256 exp8(__m256 x)
     p = _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
     p = _mm256_andnot_ps(low, p);
     return _mm256_blendv_ps(p, _mm256_set1_ps(INFINITY), high);
+}
+
+static inline __m256 tanh8(__m256 x)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    __m256 e = exp8(_mm256_mul_ps(_mm256_set1_ps(-2.0f), _mm256_andnot_ps(sign, x)));
+    __m256 t = _mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e));
+    return _mm256_or_ps(_mm256_andnot_ps(sign, t), _mm256_and_ps(sign, x));
 }
 
 #endif

@@ -1,39 +1,6 @@
-/* avx2_row.c: AVX2 versions of what works on one row. Each keeps the order of its C version. */
+/* avx2_row.c: AVX2 versions of what works on one row of floats or halves. Each keeps the order of
+ * its C version. */
 #include "avx2_int.h"
-#include "c_int.h"
-
-static __m256 bytes_float(__m128i b)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b));
-}
-
-static void unpack_q4_1(const uint8_t *row, size_t k, float *out)
-{
-    const __m128i low = _mm_set1_epi8(15);
-    for (size_t b = 0; b < k / BLOCK; b++, row += Q4_1_BYTES, out += BLOCK) {
-        __m256 d = _mm256_set1_ps(f16_float(load_u16(row)));
-        __m256 m = _mm256_set1_ps(f16_float(load_u16(row + 2)));
-        __m128i q = _mm_loadu_si128((const __m128i *)(row + 4));
-        __m128i part[2] = {_mm_and_si128(q, low), _mm_and_si128(_mm_srli_epi16(q, 4), low)};
-        for (size_t i = 0; i < 2; i++) {
-            __m256 a = bytes_float(part[i]), c = bytes_float(_mm_srli_si128(part[i], 8));
-            _mm256_storeu_ps(out + 16 * i, _mm256_add_ps(_mm256_mul_ps(d, a), m));
-            _mm256_storeu_ps(out + 16 * i + 8, _mm256_add_ps(_mm256_mul_ps(d, c), m));
-        }
-    }
-}
-
-static void unpack_q8_0(const uint8_t *row, size_t k, float *out)
-{
-    for (size_t b = 0; b < k / BLOCK; b++, row += Q8_0_BYTES, out += BLOCK) {
-        __m256 d = _mm256_set1_ps(f16_float(load_u16(row)));
-        for (size_t i = 0; i < BLOCK; i += 8) {
-            __m128i q = _mm_loadl_epi64((const __m128i *)(row + 2 + i));
-            __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
-            _mm256_storeu_ps(out + i, _mm256_mul_ps(d, f));
-        }
-    }
-}
 
 static void unpack_f16(const uint8_t *x, size_t n, float *out)
 {
@@ -42,25 +9,6 @@ static void unpack_f16(const uint8_t *x, size_t n, float *out)
         _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + 2 * i))));
     for (; i < n; i++)
         out[i] = f16_float(load_u16(x + 2 * i));
-}
-
-void avx2_unpack(enum kern_type type, const void *row, size_t k, float *out)
-{
-    switch (type) {
-    case KERN_F32: memcpy(out, row, k * sizeof *out); break;
-    case KERN_F16: unpack_f16(row, k, out); break;
-    case KERN_Q8_0: unpack_q8_0(row, k, out); break;
-    case KERN_Q4_1: unpack_q4_1(row, k, out); break;
-    default: c_unpack(type, row, k, out); break;
-    }
-}
-
-void avx2_store(enum kern_type type, const float *x, size_t n, void *out)
-{
-    if (type == KERN_F16)
-        avx2_to_f16(x, n, out);
-    else
-        c_store(type, x, n, out);
 }
 
 void avx2_from_f16(const uint16_t *x, size_t n, float *out)

@@ -4,11 +4,33 @@
 #include "c_int.h"
 #include "attn_int.h"
 
+INLINE __m512 block_scale(const uint8_t *block)
+{
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)load_u16(block)));
+}
+
+INLINE __m512 int8_floats(__m128i q)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q));
+}
+
+/* 16 elements from element i of a page, those in `mask`; blocks take whole ones. */
 INLINE __m512 load16(enum kern_type type, const void *p, size_t i, __mmask16 mask)
 {
     if (type == KERN_F32)
         return _mm512_maskz_loadu_ps(mask, (const float *)p + i);
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)p + i));
+    if (type == KERN_F16)
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)p + i));
+    if (type == KERN_Q8_0) {
+        const uint8_t *block = (const uint8_t *)p + i / BLOCK * Q8_0_BYTES;
+        __m128i q = _mm_loadu_si128((const __m128i *)(block + 2 + i % BLOCK));
+        return _mm512_mul_ps(block_scale(block), int8_floats(q));
+    }
+    const uint8_t *block = (const uint8_t *)p + i / BLOCK * Q4_0_BYTES;
+    __m128i v = _mm_loadu_si128((const __m128i *)(block + 2));
+    v = _mm_srl_epi16(v, _mm_cvtsi32_si128(i % BLOCK ? 4 : 0));
+    v = _mm_sub_epi8(_mm_and_si128(v, _mm_set1_epi8(15)), _mm_set1_epi8(8));
+    return _mm512_mul_ps(block_scale(block), int8_floats(v));
 }
 
 INLINE __m512 halves(__m512 a, __m512 b) /* lanes i and i + 8 of a, then of b */
@@ -38,6 +60,20 @@ INLINE __m512 reduce16(const __m512 v[16])
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
 }
 
+/* 16 elements from d, those in `mask`, of NQ queries and four positions. */
+INLINE void multiply16(const int NQ, enum kern_type type, struct attn_query *const *q,
+                       const void *k, size_t hd, size_t j, size_t d, __mmask16 mask, __m512 v[16])
+{
+    __m512 x[ATTN_BLOCK];
+    for (int i = 0; i < NQ; i++)
+        x[i] = _mm512_maskz_loadu_ps(mask, q[i]->q + d);
+    for (int y = 0; y < 4; y++) {
+        __m512 row = load16(type, k, (j + (size_t)y) * hd + d, mask);
+        for (int i = 0; i < NQ; i++)
+            v[4 * y + i] = _mm512_fmadd_ps(x[i], row, v[4 * y + i]);
+    }
+}
+
 /* NQ queries with four positions from j. */
 INLINE void scores4(const int NQ, enum kern_type type, struct attn_query *const *q, const void *k,
                     size_t hd, size_t j, float p[ATTN_BLOCK][KERN_PAGE])
@@ -45,17 +81,11 @@ INLINE void scores4(const int NQ, enum kern_type type, struct attn_query *const 
     __m512 v[16];
     for (int i = 0; i < 16; i++)
         v[i] = _mm512_setzero_ps();
-    for (size_t d = 0; d < hd; d += 16) {
-        __mmask16 mask = hd - d < 16 ? 0xff : 0xffff;
-        __m512 x[ATTN_BLOCK];
-        for (int i = 0; i < NQ; i++)
-            x[i] = _mm512_maskz_loadu_ps(mask, q[i]->q + d);
-        for (int y = 0; y < 4; y++) {
-            __m512 row = load16(type, k, (j + (size_t)y) * hd + d, mask);
-            for (int i = 0; i < NQ; i++)
-                v[4 * y + i] = _mm512_fmadd_ps(x[i], row, v[4 * y + i]);
-        }
-    }
+    size_t d = 0;
+    for (; d + 16 <= hd; d += 16)
+        multiply16(NQ, type, q, k, hd, j, d, 0xffff, v);
+    if (d < hd)
+        multiply16(NQ, type, q, k, hd, j, d, 0xff, v);
     __m512 s = reduce16(v);
     _mm_storeu_ps(&p[0][j], _mm512_castps512_ps128(s));
     if (NQ > 1)
@@ -87,10 +117,12 @@ INLINE void scores_type(enum kern_type type, struct attn_query *const *q, size_t
 static void scores(struct attn_query *const *q, size_t n, enum kern_type type, const void *k,
                    size_t hd, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE])
 {
-    if (type == KERN_F32)
-        scores_type(KERN_F32, q, n, k, hd, lo, hi, p);
-    else
-        scores_type(KERN_F16, q, n, k, hd, lo, hi, p);
+    switch (type) {
+    case KERN_F32: scores_type(KERN_F32, q, n, k, hd, lo, hi, p); break;
+    case KERN_Q8_0: scores_type(KERN_Q8_0, q, n, k, hd, lo, hi, p); break;
+    case KERN_Q4_0: scores_type(KERN_Q4_0, q, n, k, hd, lo, hi, p); break;
+    default: scores_type(KERN_F16, q, n, k, hd, lo, hi, p);
+    }
 }
 
 #define NEAREST (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
@@ -113,6 +145,23 @@ INLINE __m512 exp16(__m512 x)
     p = _mm512_scalef_ps(p, n); /* exact: the result is normal wherever it is kept */
     p = _mm512_mask_mov_ps(p, high, _mm512_set1_ps(INFINITY));
     return _mm512_maskz_mov_ps((__mmask16)~low, p);
+}
+
+INLINE __m512 tanh16(__m512 x)
+{
+    const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
+    __m512 e = exp16(_mm512_mul_ps(_mm512_set1_ps(-2.0f), _mm512_andnot_ps(sign, x)));
+    __m512 t = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+    return _mm512_or_ps(_mm512_andnot_ps(sign, t), _mm512_and_ps(sign, x));
+}
+
+static void cap(float *p, size_t lo, size_t hi, float scale, float softcap)
+{
+    const __m512 by = _mm512_set1_ps(scale), c = _mm512_set1_ps(softcap);
+    for (size_t j = lo / 16 * 16; j < hi; j += 16) {
+        __m512 s = _mm512_mul_ps(_mm512_loadu_ps(p + j), by);
+        _mm512_storeu_ps(p + j, _mm512_mul_ps(c, tanh16(_mm512_div_ps(s, c))));
+    }
 }
 
 INLINE __m512 max_halves(__m512 a, __m512 b)
@@ -246,10 +295,12 @@ INLINE void gather_type(enum kern_type type, struct attn_query *const *q, size_t
 static void gather(struct attn_query *const *q, size_t n, enum kern_type type, const void *v,
                    size_t hd, size_t lo, size_t hi, float p[ATTN_BLOCK][KERN_PAGE])
 {
-    if (type == KERN_F32)
-        gather_type(KERN_F32, q, n, v, hd, lo, hi, p);
-    else
-        gather_type(KERN_F16, q, n, v, hd, lo, hi, p);
+    switch (type) {
+    case KERN_F32: gather_type(KERN_F32, q, n, v, hd, lo, hi, p); break;
+    case KERN_Q8_0: gather_type(KERN_Q8_0, q, n, v, hd, lo, hi, p); break;
+    case KERN_Q4_0: gather_type(KERN_Q4_0, q, n, v, hd, lo, hi, p); break;
+    default: gather_type(KERN_F16, q, n, v, hd, lo, hi, p);
+    }
 }
 
 static void scale(float *x, size_t n, float s)
@@ -261,25 +312,26 @@ static void scale(float *x, size_t n, float s)
     }
 }
 
-static void from_f16(const uint16_t *x, size_t n, float *out)
+/* A page's rows as floats; n is a multiple of 8, of 32 where there are blocks. */
+INLINE void unpack_type(enum kern_type type, const void *page, size_t n, float *out)
 {
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(x + i))));
-    for (; i < n; i++)
-        out[i] = f16_float(x[i]);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = n - i < 16 ? 0xff : 0xffff;
+        _mm512_mask_storeu_ps(out + i, mask, load16(type, page, i, mask));
+    }
 }
 
-static void unpack(enum kern_type type, const void *row, size_t k, float *out)
+static void unpack(enum kern_type type, const void *page, size_t n, float *out)
 {
-    if (type == KERN_F16)
-        from_f16(row, k, out);
-    else
-        c_unpack(type, row, k, out);
+    switch (type) {
+    case KERN_Q8_0: unpack_type(KERN_Q8_0, page, n, out); break;
+    case KERN_Q4_0: unpack_type(KERN_Q4_0, page, n, out); break;
+    default: unpack_type(KERN_F16, page, n, out);
+    }
 }
 
 void avx512_attn(const struct kern_attn *a)
 {
-    static const struct attn_ops ops = {scores, softmax, gather, scale, unpack};
+    static const struct attn_ops ops = {scores, cap, softmax, gather, scale, 9, unpack};
     attn_pages(a, &ops);
 }
