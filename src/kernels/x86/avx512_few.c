@@ -3,28 +3,43 @@
  * once; sums never cross lanes. */
 #include "avx512_block_int.h"
 
+/* The elements of 16 rows are added to the sums of NC columns from c on, whose chains run side by
+ * side. One or two columns have two chains each: few long ones would leave the processor waiting.
+ */
+INLINE void add_columns(enum kern_type type, const int C, const int NC, int c,
+                        const struct piece *b, const __m512i v[8], const uint8_t *x,
+                        __m512 acc[FEW])
+{
+    const int chains = C <= 2 ? 2 : 1;
+    __m512i dot[4][2];
+    for (int j = 0; j < NC; j++) {
+        dot[j][0] = offset_32(type, spread_int(x + X32_NEG(C) + 4 * (c + j)));
+        dot[j][1] = _mm512_setzero_si512();
+    }
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < NC; j++)
+            dot[j][i % chains] =
+                _mm512_dpbusd_epi32(dot[j][i % chains], v[i], spread_int(x + 4 * (C * i + c + j)));
+    for (int j = 0; j < NC; j++) {
+        __m512 scale = _mm512_mul_ps(b->d, spread_float(x + X32_D(C) + 4 * (c + j)));
+        if (chains == 2)
+            dot[j][0] = _mm512_add_epi32(dot[j][0], dot[j][1]);
+        acc[c + j] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[j][0]), acc[c + j]);
+        if (has_min(type)) {
+            __m512 sum = spread_float(x + X32_DS(C) + 4 * (c + j));
+            acc[c + j] = _mm512_fmadd_ps(b->min, sum, acc[c + j]);
+        }
+    }
+}
+
 /* A block of 16 rows is added to the sums of C columns. */
-INLINE void add_block_32(enum kern_type type, const int C, const struct rows *p, const uint8_t *x,
+INLINE void add_block_32(enum kern_type type, const int C, const struct piece *b, const uint8_t *x,
                          __m512 acc[FEW])
 {
     __m512i v[8];
-    __m512 d, min;
-    elements_32(type, p, v);
-    scales_32(type, p, &d, &min);
-    for (int c = 0; c < C; c++) {
-        /* two chains, or waiting for them would fill the queues */
-        __m512i dot = offset_32(type, spread_int(x + X32_NEG(C) + 4 * c)), high;
-        high = _mm512_setzero_si512();
-        for (int i = 0; i < 4; i++) {
-            dot = _mm512_dpbusd_epi32(dot, v[i], spread_int(x + 4 * (C * i + c)));
-            high = _mm512_dpbusd_epi32(high, v[i + 4], spread_int(x + 4 * (C * (i + 4) + c)));
-        }
-        dot = _mm512_add_epi32(dot, high);
-        __m512 scale = _mm512_mul_ps(d, spread_float(x + X32_D(C) + 4 * c));
-        acc[c] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), acc[c]);
-        if (has_min(type))
-            acc[c] = _mm512_fmadd_ps(min, spread_float(x + X32_DS(C) + 4 * c), acc[c]);
-    }
+    elements_32(type, b, v);
+    for (int c = 0; c < C; c += 4)
+        add_columns(type, C, C < 4 ? C : 4, c, b, v, x, acc);
 }
 
 INLINE void rows_32(enum kern_type type, const int C, const struct kern_mul *m)
@@ -38,10 +53,15 @@ INLINE void rows_32(enum kern_type type, const int C, const struct kern_mul *m)
         __m512 acc[FEW];
         for (int c = 0; c < C; c++)
             acc[c] = _mm512_setzero_ps();
+        struct piece now;
+        load_piece(type, &from, &now);
         for (size_t b = 0; b < blocks; b++, x += X32_BYTES(C)) {
+            struct rows p = rows_at(&from, (b + 1 < blocks ? b + 1 : b) * bytes);
+            struct piece next; /* is taken up while this one is multiplied */
             prefetch_ahead(m, r, b, ROWS * bytes);
-            struct rows p = rows_at(&from, b * bytes);
-            add_block_32(type, C, &p, x, acc);
+            load_piece(type, &p, &next);
+            add_block_32(type, C, &now, x, acc);
+            now = next;
         }
         for (int c = 0; c < C && (size_t)c < m->n; c++)
             store_rows(m, r, (size_t)c, acc[c]);

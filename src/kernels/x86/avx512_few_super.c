@@ -2,6 +2,23 @@
  * avx512_few.c does it; sub-blocks are scaled and added as integers. */
 #include "avx512_super_int.h"
 
+/* Sub-block `sub`, which is `len` times four elements of v, is added to the integer sums of NC
+ * columns from c on, whose chains run side by side. */
+INLINE void add_columns(enum kern_type type, const int C, const int NC, int c, int sub,
+                        const int len, __m512i scale, const __m512i v[8], const uint8_t *x,
+                        __m512i sum[FEW])
+{
+    __m512i dot[4];
+    for (int j = 0; j < NC; j++)
+        dot[j] = offset_256(type, C, x + 4 * (c + j), sub);
+    for (int i = 0; i < len; i++)
+        for (int j = 0; j < NC; j++)
+            dot[j] = _mm512_dpbusd_epi32(dot[j], v[i],
+                                         spread_int(x + 4 * (C * (len * sub + i) + c + j)));
+    for (int j = 0; j < NC; j++)
+        sum[c + j] = _mm512_add_epi32(sum[c + j], _mm512_mullo_epi32(dot[j], scale));
+}
+
 /* Group g of 32 elements is added to the integer sums of C columns. */
 INLINE void add_group(enum kern_type type, const int C, const struct head *h, int g,
                       const __m512i v[8], const uint8_t *x, __m512i sum[FEW])
@@ -10,12 +27,8 @@ INLINE void add_group(enum kern_type type, const int C, const struct head *h, in
     for (int part = 0; part < parts; part++) {
         int sub = g * parts + part;
         __m512i scale = scale_of(type, h, sub);
-        for (int c = 0; c < C; c++) {
-            __m512i dot = offset_256(type, C, x + 4 * c, sub);
-            for (int i = part * len; i < part * len + len; i++)
-                dot = _mm512_dpbusd_epi32(dot, v[i], spread_int(x + 4 * (C * (8 * g + i) + c)));
-            sum[c] = _mm512_add_epi32(sum[c], _mm512_mullo_epi32(dot, scale));
-        }
+        for (int c = 0; c < C; c += 4)
+            add_columns(type, C, C < 4 ? C : 4, c, sub, len, scale, v + len * part, x, sum);
     }
 }
 
@@ -39,10 +52,12 @@ INLINE void end_block(enum kern_type type, const int C, const struct head *h, co
     }
 }
 
-INLINE void add_block_256(enum kern_type type, const int C, const struct rows *p, const uint8_t *x,
-                          __m512 acc[FEW])
+/* Block b of 16 rows from r, at p, is added to the sums of C columns. */
+INLINE void add_block_256(enum kern_type type, const int C, const struct kern_mul *m, size_t r,
+                          size_t b, const struct rows *p, const uint8_t *x, __m512 acc[FEW])
 {
     const int groups = part_groups(type);
+    const size_t eighth = ROWS * type_block_bytes(type) / 8;
     struct head h;
     __m512i raw[8], high[8], v[8], sum[FEW];
     load_head(type, p, &h);
@@ -51,6 +66,7 @@ INLINE void add_block_256(enum kern_type type, const int C, const struct rows *p
     for (int part = 0; part < 8 / groups; part++) {
         load_part(type, p, part, raw, high);
         for (int j = 0; j < groups; j++) {
+            prefetch_ahead(m, r, 8 * b + (size_t)(part * groups + j), eighth);
             elements_256(type, part, j, raw, high, v);
             add_group(type, C, &h, group_of(type, part, j), v, x, sum);
         }
@@ -70,9 +86,8 @@ INLINE void rows_256(enum kern_type type, const int C, const struct kern_mul *m)
         for (int c = 0; c < C; c++)
             acc[c] = _mm512_setzero_ps();
         for (size_t b = 0; b < blocks; b++, x += X256_BYTES(C)) {
-            prefetch_ahead(m, r, b, ROWS * bytes);
             struct rows p = rows_at(&from, b * bytes);
-            add_block_256(type, C, &p, x, acc);
+            add_block_256(type, C, m, r, b, &p, x, acc);
         }
         for (int c = 0; c < C && (size_t)c < m->n; c++)
             store_rows(m, r, (size_t)c, acc[c]);

@@ -60,11 +60,12 @@ static inline size_t group_count(size_t n)
 #define X32_DS(C) (40 * (C))
 #define X32_BYTES(C) (44 * (C))
 
-/* A block of 256: q int8 [64][C][4]; d float[C]; less the sums of q, int32: of all [C], of 32
- * elements [8][C], of 16 [16][C]; the sums again as pairs of int16: of 32 elements [4][C], of 16
- * [8][C]; the largest sum of magnitudes of 16 elements, int32[C]. */
+/* A block of 256: q int8 [64][C][4]; d float[C]; what takes the offset of the elements off again,
+ * int32: -128 times the sum of q of all (for Q3_K) [C] and of 32 elements (IQ4_XS) [8][C], -32
+ * times that of 16 (Q6_K) [16][C]; sums as pairs of int16: of 32 elements [4][C], of 16 [8][C]; the
+ * largest sum of magnitudes of 16 elements, int32[C]. */
 #define X256_D(C) (256 * (C))
-#define X256_NEG(C) (260 * (C))
+#define X256_NEG256(C) (260 * (C))
 #define X256_NEG32(C) (264 * (C))
 #define X256_NEG16(C) (296 * (C))
 #define X256_PAIR32(C) (360 * (C))
@@ -158,11 +159,12 @@ INLINE void prefetch_first(const struct kern_mul *m)
     prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
 }
 
-/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
-INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+/* Part `part` of some rows from r is worked on, which has `bytes` bytes in all of them. Parts are
+ * small: the processor waits where more lines are asked for at once than it can keep count of. */
+INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t part, size_t bytes)
 {
     if (r + AHEAD < m->r1)
-        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
+        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + part * bytes, bytes);
 }
 
 #endif

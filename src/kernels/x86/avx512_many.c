@@ -15,17 +15,17 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
     size_t skip;
     const struct rows from = rows_from(m->w, r, &skip);
     for (size_t b = block; b < block + blocks; b++, tile += TILE_BLOCK) {
-        __m512i v[8];
-        __m512 d, min;
-        prefetch_ahead(m, r, b, ROWS * bytes);
         struct rows p = rows_at(&from, b * bytes);
-        elements_32(type, &p, v);
-        scales_32(type, &p, &d, &min);
+        struct piece piece;
+        __m512i v[8];
+        prefetch_ahead(m, r, b, ROWS * bytes);
+        load_piece(type, &p, &piece);
+        elements_32(type, &piece, v);
         for (int i = 0; i < 8; i++)
             _mm512_store_si512(tile + 64 * i, v[i]);
-        _mm512_store_ps(tile + 512, d);
+        _mm512_store_ps(tile + 512, piece.d);
         if (has_min(type))
-            _mm512_store_ps(tile + 576, min);
+            _mm512_store_ps(tile + 576, piece.min);
     }
 }
 

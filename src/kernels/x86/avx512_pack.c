@@ -127,9 +127,9 @@ INLINE void store_dwords(const int C, uint8_t *const out[ITEMS], size_t at, __m1
         memcpy(out[t] + at + (size_t)(4 * (t % C)), &lane[t], 4);
 }
 
-INLINE __m128i negated(__m128i v)
+INLINE __m128i negated(__m128i v, int shift)
 {
-    return _mm_sub_epi32(_mm_setzero_si128(), v);
+    return _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32(v, shift));
 }
 
 INLINE __m128i paired(__m128i a, __m128i b)
@@ -157,7 +157,7 @@ INLINE void pack_32(const int C, const float *const x[ITEMS], uint8_t *const out
         store_q(C, out, at, q, wide);
     }
     store_dwords(C, out, X32_D(C), _mm_castps_si128(d));
-    store_dwords(C, out, X32_NEG(C), negated(sum));
+    store_dwords(C, out, X32_NEG(C), negated(sum, 0));
     store_dwords(C, out, X32_DS(C), _mm_castps_si128(_mm_mul_ps(d, _mm_cvtepi32_ps(sum))));
 }
 
@@ -173,18 +173,18 @@ INLINE void pack_256(const int C, const float *const x[ITEMS], uint8_t *const ou
             sum[j] = sixteen(x, 16 * sub, by, q, wide);
             top = _mm_max_epi32(top, magnitude_sums(wide));
             store_q(C, out, 16 * sub, q, wide);
-            store_dwords(C, out, X256_NEG16(C) + 4 * C * sub, negated(sum[j]));
+            store_dwords(C, out, X256_NEG16(C) + 4 * C * sub, negated(sum[j], 5));
         }
         both = _mm_add_epi32(sum[0], sum[1]);
         all = _mm_add_epi32(all, both);
         store_dwords(C, out, X256_PAIR16(C) + 4 * C * i, paired(sum[0], sum[1]));
-        store_dwords(C, out, X256_NEG32(C) + 4 * C * i, negated(both));
+        store_dwords(C, out, X256_NEG32(C) + 4 * C * i, negated(both, 7));
         if (i % 2)
             store_dwords(C, out, X256_PAIR32(C) + 4 * C * (i / 2), paired(before, both));
         before = both;
     }
     store_dwords(C, out, X256_D(C), _mm_castps_si128(d));
-    store_dwords(C, out, X256_NEG(C), negated(all));
+    store_dwords(C, out, X256_NEG256(C), negated(all, 7));
     store_dwords(C, out, X256_TOP16(C), top);
 }
 

@@ -55,18 +55,18 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
                    uint8_t *tile)
 {
     const int groups = part_groups(type);
-    const size_t bytes = type_block_bytes(type);
+    const size_t bytes = type_block_bytes(type), eighth = ROWS * bytes / 8;
     size_t skip;
     const struct rows from = rows_from(m->w, r, &skip), p = rows_at(&from, block * bytes);
     struct head h;
     __m512i raw[8], high[8], v[8];
-    prefetch_ahead(m, r, block, ROWS * bytes);
     load_head(type, &p, &h);
     unpack_head(type, &h, tile);
     for (int part = 0; part < 8 / groups; part++) {
         load_part(type, &p, part, raw, high);
         for (int j = 0; j < groups; j++) {
             uint8_t *to = tile + 8 * 64 * group_of(type, part, j);
+            prefetch_ahead(m, r, 8 * block + (size_t)(part * groups + j), eighth);
             for (int i = 0; i < 8; i++)
                 v[i] = is_scaled(type) ? scaled_23(type, &h, part, j, i, raw, high)
                                        : element_256(type, part, j, i, raw, high);
@@ -156,9 +156,8 @@ INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const
 {
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
-            sum[c][s] = type == KERN_Q3_K
-                            ? _mm512_slli_epi32(spread_int(x + X256_NEG(COLS) + 4 * c), 7)
-                            : _mm512_setzero_si512();
+            sum[c][s] = type == KERN_Q3_K ? spread_int(x + X256_NEG256(COLS) + 4 * c)
+                                          : _mm512_setzero_si512();
     for (int j = 0, groups = opaque(8); j < groups; j++)
         add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
     if (type != KERN_Q3_K)

@@ -244,9 +244,10 @@ INLINE void elements_256(enum kern_type type, int part, int j, const __m512i raw
 INLINE __m512i offset_256(enum kern_type type, const int C, const uint8_t *x, int sub)
 {
     switch (type) {
-    case KERN_Q3_K: return _mm512_slli_epi32(spread_int(x + X256_NEG16(C) + 4 * C * sub), 2);
-    case KERN_Q6_K: return _mm512_slli_epi32(spread_int(x + X256_NEG16(C) + 4 * C * sub), 5);
-    case KERN_IQ4_XS: return _mm512_slli_epi32(spread_int(x + X256_NEG32(C) + 4 * C * sub), 7);
+    case KERN_Q3_K: /* an eighth of what Q6_K needs */
+        return _mm512_srai_epi32(spread_int(x + X256_NEG16(C) + 4 * C * sub), 3);
+    case KERN_Q6_K: return spread_int(x + X256_NEG16(C) + 4 * C * sub);
+    case KERN_IQ4_XS: return spread_int(x + X256_NEG32(C) + 4 * C * sub);
     default: return _mm512_setzero_si512();
     }
 }
