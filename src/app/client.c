@@ -198,7 +198,7 @@ int client_call(struct client *c, const struct client_call *call, int *status, s
         rc = w.line_rc ? w.line_rc : w.rc;
         if (w.interrupted)
             rc = err_set(&w.err, ERR_CANCELLED, "interrupted");
-        if (rc && e)
+        if (rc && e && w.err.code) /* else line() has said why itself */
             *e = w.err;
         if (rc == 0)
             *status = w.status;

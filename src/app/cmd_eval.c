@@ -17,6 +17,7 @@
 #define MAX_IDS ((size_t)16 << 20)
 #define PREFILL 512
 #define DECODE 128
+#define SESSIONS 8
 
 static int open_model(const struct settings *s, const char *name, struct model **m, struct err *e)
 {
@@ -82,6 +83,18 @@ static int write_row(void *ctx, size_t i, const float *logits)
     return 0;
 }
 
+static enum model_cache chosen_cache(const struct settings *s)
+{
+    enum model_cache c = MODEL_CACHE_F16;
+    model_cache_of(s->cache_type, &c);
+    return c;
+}
+
+static enum model_cache cache_of(const struct settings *s, const struct model *m)
+{
+    return s->exact || float_file(m) ? MODEL_CACHE_F32 : chosen_cache(s);
+}
+
 static int write_logits(const struct settings *s, struct model *m, struct err *e)
 {
     struct tok_ids ids = {0};
@@ -95,8 +108,7 @@ static int write_logits(const struct settings *s, struct model *m, struct err *e
                     fwrite(ids.p, sizeof *ids.p, ids.n, w.f) != ids.n))
         rc = err_set(e, ERR_IO, "cannot write %s: %s", s->logits_file, strerror(errno));
     if (rc == 0)
-        rc = engine_eval_logits(m, (int)s->threads, s->exact || float_file(m), ids.p, ids.n,
-                                write_row, &w, e);
+        rc = engine_eval_logits(m, (int)s->threads, cache_of(s, m), ids.p, ids.n, write_row, &w, e);
     if (w.f && fclose(w.f) != 0 && rc == 0)
         rc = err_set(e, ERR_IO, "cannot write %s: %s", s->logits_file, strerror(errno));
     if (rc && w.f)
@@ -124,8 +136,7 @@ static int perplexity(const struct settings *s, struct model *m, double *out, si
     if (rc == 0 && ids.n < 2)
         rc = err_set(e, ERR_FORMAT, "%s is too short for a perplexity", s->perplexity_file);
     if (rc == 0)
-        rc = engine_eval_perplexity(m, (int)s->threads, s->exact || float_file(m), ids.p, ids.n,
-                                    out, e);
+        rc = engine_eval_perplexity(m, (int)s->threads, cache_of(s, m), ids.p, ids.n, out, e);
     buf_done(&text);
     tok_ids_done(&ids);
     tok_free(t);
@@ -170,7 +181,7 @@ static int bench_depth(const struct settings *s, struct model *m, int32_t depth,
                        struct buf *out, struct err *e)
 {
     struct engine_speed v;
-    int rc = engine_bench(m, (int)s->threads, depth, PREFILL, DECODE, &v, e);
+    int rc = engine_bench(m, (int)s->threads, chosen_cache(s), depth, PREFILL, DECODE, &v, e);
     if (rc == 0 && s->json)
         buf_printf(out,
                    "%s{\"depth\":%d,\"prefill_tokens\":%d,\"prefill_tps\":%.2f,\"decode_tokens\":%"
@@ -199,24 +210,60 @@ static int bench_all(const struct settings *s, struct model *m, struct buf *out,
     return rc;
 }
 
+static int bench_sessions(const struct settings *s, const struct model *m, struct buf *out,
+                          struct err *e)
+{
+    double tps = 0;
+    int rc =
+        engine_bench_sessions(m, (int)s->threads, chosen_cache(s), SESSIONS, DECODE / 4, &tps, e);
+    if (rc == 0 && s->json)
+        buf_printf(out, "],\"sessions\":%d,\"sessions_tps\":%.2f", SESSIONS, tps);
+    else if (rc == 0)
+        buf_printf(out, "%d sessions together: decode %8.1f tokens/s\n", SESSIONS, tps);
+    return rc;
+}
+
+/* What a token reads and multiplies: behind the speeds' shares of the limits. A step of several
+ * sessions reads the weights once; of experts it may need all. */
+static void bench_sizes(const struct model *m, struct buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"weight_bytes", model_weight_bytes(m)},
+        {"active_bytes", model_active_bytes(m)},
+        {"step_bytes", model_is_mixture(m) ? model_weight_bytes(m) : model_active_bytes(m)},
+        {"kv_position_bytes", model_kv_page_bytes(m, false) / KERN_PAGE},
+        {"params", model_params(m)},
+        {"layer_macs", model_macs(m, false)},
+        {"decode_macs", model_macs(m, true)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        buf_printf(out, "%s\"%s\":%llu", i ? "," : "", rows[i].name,
+                   (unsigned long long)rows[i].value);
+    buf_puts(out, "}\n");
+}
+
 static void bench_limits(const struct settings *s, const struct model *m, struct buf *out)
 {
     int threads = thread_count(s);
     double read = kern_measure_read(threads, 500), macs = kern_measure_int8(threads, 500);
     if (s->json) {
-        buf_printf(out,
-                   "],\"threads\":%d,\"kernels\":\"%s\",\"weight_bytes\":%llu,\"params\":%llu,"
-                   "\"read_bytes_s\":%.0f,\"int8_macs_s\":%.0f}\n",
-                   threads, kern_get()->name, (unsigned long long)model_weight_bytes(m),
-                   (unsigned long long)model_params(m), read, macs);
+        buf_printf(out, ",\"threads\":%d,\"kernels\":\"%s\",\"read_bytes_s\":%.0f,", threads,
+                   kern_get()->name, read);
+        buf_printf(out, "\"int8_macs_s\":%.0f,", macs);
+        bench_sizes(m, out);
         return;
     }
     buf_printf(
         out,
         "%d threads, %s kernels; the machine reads %.1f GB/s and multiplies %.0f G int8 pairs/s\n",
         threads, kern_get()->name, read / 1e9, macs / 1e9);
-    buf_printf(out, "weights %.1f MB: decoding cannot pass %.1f tokens/s\n",
-               (double)model_weight_bytes(m) / 1e6, read / (double)model_weight_bytes(m));
+    buf_printf(out,
+               "weights %.1f MB, of which a token reads %.1f: decoding cannot pass %.1f tokens/s\n",
+               (double)model_weight_bytes(m) / 1e6, (double)model_active_bytes(m) / 1e6,
+               read / (double)model_active_bytes(m));
 }
 
 int cmd_bench(const struct settings *s, int argc, char **argv)
@@ -231,6 +278,8 @@ int cmd_bench(const struct settings *s, int argc, char **argv)
         buf_puts(&out, "{\"speeds\":[");
     if (rc == 0)
         rc = bench_all(s, m, &out, &e);
+    if (rc == 0)
+        rc = bench_sessions(s, m, &out, &e);
     if (rc == 0)
         bench_limits(s, m, &out);
     int code = rc ? command_fail(&e) : command_print(&out);

@@ -270,8 +270,10 @@ static void load_work(void *ctx)
     const struct settings *s = l->m->h->s;
     struct local_params p = {.engine = {.threads = (int)s->threads,
                                         .ctx = (int32_t)s->ctx,
-                                        .parallel = (int)s->parallel},
+                                        .parallel = (int)s->parallel,
+                                        .draft = s->draft > 0 ? (int)s->draft : -1},
                              .name = str_of(l->en->name)};
+    model_cache_of(s->cache_type, &p.engine.cache);
     l->rc = local_open(l->en->path, &p, &l->local, &l->err);
 }
 

@@ -39,6 +39,30 @@ static const struct option table[] = {
      "sample from the N likeliest tokens; 0: all"},
     {"min-p", 0, OPTION_FLOAT, AT(min_p), "X", NULL, 0, 1, ASKING, true,
      "drop tokens less likely than X times the likeliest"},
+    {"typical-p", 0, OPTION_FLOAT, AT(typical_p), "X", NULL, 0, 1, ASKING, true,
+     "keep the tokens whose surprise is nearest to the expected, up to this share"},
+    {"top-n-sigma", 0, OPTION_FLOAT, AT(top_n_sigma), "X", NULL, 0, 1000, ASKING, true,
+     "keep the tokens within X standard deviations of the likeliest"},
+    {"xtc-probability", 0, OPTION_FLOAT, AT(xtc_probability), "X", NULL, 0, 1, ASKING, true,
+     "how often the top choices are excluded"},
+    {"xtc-threshold", 0, OPTION_FLOAT, AT(xtc_threshold), "X", NULL, 0, 1, ASKING, true,
+     "what counts as a top choice then"},
+    {"dry-multiplier", 0, OPTION_FLOAT, AT(dry_multiplier), "X", NULL, 0, 1000, ASKING, true,
+     "punish what prolongs a repetition, this strongly"},
+    {"repeat-penalty", 0, OPTION_FLOAT, AT(repeat_penalty), "X", NULL, 0, 10, ASKING, true,
+     "divide the logits of the last tokens by X"},
+    {"frequency-penalty", 0, OPTION_FLOAT, AT(frequency_penalty), "X", NULL, -2, 2, ASKING, true,
+     "take X off a token's logit for each time it was said"},
+    {"presence-penalty", 0, OPTION_FLOAT, AT(presence_penalty), "X", NULL, -2, 2, ASKING, true,
+     "take X off the logit of a token that was said"},
+    {"logit-bias", 0, OPTION_TEXT, AT(logit_bias), "ID=X,...", NULL, 0, 0, ASKING, false,
+     "add X to the logit of a token of the answering model"},
+    {"grammar", 0, OPTION_TEXT, AT(grammar), "FILE", NULL, 0, 0, CMD_ASK | CMD_RUN, false,
+     "hold the answer to this grammar (GBNF)"},
+    {"schema", 0, OPTION_TEXT, AT(schema), "FILE", NULL, 0, 0, CMD_ASK | CMD_RUN, false,
+     "hold the answer to this JSON Schema"},
+    {"samplers", 0, OPTION_TEXT, AT(samplers), "NAME,...", NULL, 0, 0, ASKING, true,
+     "order of: penalties dry top_n_sigma top_k typ_p top_p min_p xtc temperature"},
     {"seed", 0, OPTION_INT, AT(seed), "N", NULL, 0, 9e18, ASKING, false,
      "the same seed gives the same text"},
     {"max-tokens", 'n', OPTION_INT, AT(max_tokens), "N", NULL, 1, 1e9, ASKING, true,
@@ -58,12 +82,17 @@ static const struct option table[] = {
      "further names this server is called by"},
     {"connections", 0, OPTION_INT, AT(connections), "N", "1024", 1, 65536, CMD_SERVE, true,
      "connections at once"},
-    {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING, true,
+    {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING | CMD_SHOW, true,
      "context of a session in tokens; 0: the model's, within free memory"},
-    {"threads", 'j', OPTION_INT, AT(threads), "N", "0", 0, 256, OPENING, true,
+    {"cache-type", 0, OPTION_CHOICE, AT(cache_type), "f16|q8_0|q4_0", "f16", 0, 0,
+     OPENING | CMD_SHOW, true,
+     "how a session's keys and values are kept: q8_0 takes about half of f16, q4_0 a quarter"},
+    {"threads", 'j', OPTION_INT, AT(threads), "N", "0", 0, 256, OPENING | CMD_SHOW, true,
      "compute threads; 0: one per processor"},
-    {"parallel", 0, OPTION_INT, AT(parallel), "N", "8", 1, 256, CMD_SERVE, true,
+    {"parallel", 0, OPTION_INT, AT(parallel), "N", "8", 1, 256, CMD_SERVE | CMD_SHOW, true,
      "sessions that one model steps together"},
+    {"draft", 0, OPTION_INT, AT(draft), "N", "8", 0, 8, CMD_SERVE | CMD_ASK | CMD_HELLO, true,
+     "tokens guessed ahead from what the text repeats (the answer is the same); 0: none"},
     {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | ASKING, true,
      "open no connection off this machine"},
 
@@ -118,6 +147,8 @@ static const struct option table[] = {
 static void mark_unset(struct settings *s)
 {
     s->temperature = s->top_p = s->min_p = s->budget = NAN;
+    s->typical_p = s->top_n_sigma = s->xtc_probability = s->xtc_threshold = NAN;
+    s->dry_multiplier = s->repeat_penalty = s->frequency_penalty = s->presence_penalty = NAN;
     s->hardware = s->cloud_spend = NAN;
     s->top_k = s->seed = -1;
 }

@@ -40,11 +40,16 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, keep_minutes;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    char *cache_type;
     bool offline;
     /* the request */
     char *model, *system, *preset, *zone, *conversation;
     double temperature, top_p, min_p;
+    double typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier;
+    double repeat_penalty, frequency_penalty, presence_penalty;
+    char *samplers, *logit_bias;
+    char *grammar, *schema; /* files */
     int64_t top_k, seed, max_tokens;
     bool raw;
     /* money */

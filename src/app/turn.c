@@ -1,6 +1,9 @@
 /* turn.c: one turn from the command line. */
 #include "turn.h"
 
+#include "command.h"
+
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,8 +91,52 @@ static int on_line(void *ctx, struct str bytes)
 
 /* ---- the request ---- */
 
+/* "1,2=3" and the like are refused by the server, which names the field. */
+static void set_lists(const struct settings *s, json_t *o)
+{
+    struct str rest = str_of(s->samplers), item;
+    json_t *list = json_array(), *bias = json_object();
+    for (bool more = rest.n > 0; more;) {
+        more = str_cut(rest, ',', &item, &rest);
+        item = str_trim(item);
+        json_array_append_new(list, json_stringn(item.p, item.n));
+    }
+    rest = str_of(s->logit_bias);
+    for (bool more = rest.n > 0; more;) {
+        struct str id, value;
+        more = str_cut(rest, ',', &item, &rest);
+        str_cut(str_trim(item), '=', &id, &value);
+        double x;
+        json_object_setn_new(bias, id.p, id.n,
+                             str_to_f64(value, &x) ? json_real(x) : json_stringn(value.p, value.n));
+    }
+    if (json_array_size(list) > 0)
+        json_object_set(o, "samplers", list);
+    if (json_object_size(bias) > 0)
+        json_object_set(o, "logit_bias", bias);
+    json_decref(list);
+    json_decref(bias);
+}
+
 static void set_sampling(const struct settings *s, json_t *o)
 {
+    const struct {
+        const char *key;
+        double value;
+    } more[] = {
+        {"typical_p", s->typical_p},
+        {"top_n_sigma", s->top_n_sigma},
+        {"xtc_probability", s->xtc_probability},
+        {"xtc_threshold", s->xtc_threshold},
+        {"dry_multiplier", s->dry_multiplier},
+        {"repeat_penalty", s->repeat_penalty},
+        {"frequency_penalty", s->frequency_penalty},
+        {"presence_penalty", s->presence_penalty},
+    };
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
+        if (!isnan(more[i].value))
+            json_object_set_new(o, more[i].key, json_real(more[i].value));
+    set_lists(s, o);
     if (s->temperature_set)
         json_object_set_new(o, "temperature", json_real(s->temperature));
     if (s->top_p_set)
@@ -104,7 +151,36 @@ static void set_sampling(const struct settings *s, json_t *o)
         json_object_set_new(o, "max_completion_tokens", json_integer(s->max_tokens));
 }
 
-static char *make_body(const struct settings *s, json_t *messages, size_t *n)
+/* --grammar and --schema: files whose text goes with the request. */
+static int set_form(const struct settings *s, json_t *o, struct err *e)
+{
+    const char *path = s->grammar && *s->grammar ? s->grammar : s->schema;
+    if (!path || !*path)
+        return 0;
+    struct buf text;
+    json_error_t fault;
+    if (s->grammar && *s->grammar && s->schema && *s->schema)
+        return err_set(e, ERR_INVAL, "--grammar and --schema cannot stand together");
+    int rc = command_read_file(path, 1 << 20, &text, e);
+    if (rc == 0 && path == s->grammar) {
+        json_t *v = json_stringn(text.p ? text.p : "", text.n);
+        rc = v ? 0 : err_set(e, ERR_FORMAT, "%s: not valid UTF-8", path);
+        json_object_set_new(o, "grammar", v);
+    } else if (rc == 0) {
+        json_t *v = json_loadb(text.p ? text.p : "", text.n, 0, &fault);
+        rc = v ? 0 : err_set(e, ERR_FORMAT, "%s:%d: %s", path, fault.line, fault.text);
+        if (v)
+            json_object_set_new(o, "response_format",
+                                json_pack("{s:s, s:{s:s, s:b, s:o}}", "type", "json_schema",
+                                          "json_schema", "name", "answer", "strict", 1, "schema",
+                                          v));
+    }
+    buf_done(&text);
+    return rc;
+}
+
+static int make_body(const struct settings *s, json_t *messages, char **out, size_t *n,
+                     struct err *e)
 {
     json_t *o = json_object(), *all = json_array();
     if (s->system && *s->system && !s->raw)
@@ -114,10 +190,16 @@ static char *make_body(const struct settings *s, json_t *messages, size_t *n)
     json_object_set_new(o, "messages", all);
     json_object_set_new(o, "stream", json_true());
     set_sampling(s, o);
-    char *text = json_dumps(o, JSON_COMPACT);
+    int rc = set_form(s, o, e);
+    char *text = rc ? NULL : json_dumps(o, JSON_COMPACT);
     json_decref(o);
-    *n = text ? strlen(text) : 0;
-    return text;
+    if (!rc && !text)
+        rc = err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    if (rc)
+        return rc;
+    *out = text;
+    *n = strlen(text);
+    return 0;
 }
 
 struct headers {
@@ -168,9 +250,10 @@ static int post(struct client *c, const struct settings *s, const char *path, js
     struct buf whole = BUF_INIT(MAX_ANSWER);
     size_t n;
     int status = 0;
-    char *body = make_body(s, messages, &n);
-    if (!body)
-        return err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    char *body;
+    int made = make_body(s, messages, &body, &n, e);
+    if (made)
+        return made;
     make_headers(s, &h);
     call->method = "POST";
     call->path = path;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARALLEL_DEFAULT 8
 #define PARALLEL_MAX 256
 
 /* ---- the thread ---- */
@@ -61,6 +60,7 @@ static void *work(void *arg)
         /* Cleared before the flags are read: a cancel that comes after the look sets it again. */
         atomic_store(&en->interrupt, false);
         look_at_flags(en, false);
+        errands_run(en);
         scheduler_admit(en);
         due = scheduler_step(en);
     }
@@ -70,38 +70,31 @@ static void *work(void *arg)
 
 /* ---- making ---- */
 
-/* The largest batch whose scratch is small beside the weights, so that a small file never costs
- * much more than itself. */
-static int batch_for(const struct model *m, int threads, int parallel)
-{
-    uint64_t most = model_weight_bytes(m) / 4 + (4u << 20);
-    int batch = ENGINE_BATCH_MAX, least = parallel > ENGINE_BATCH_MIN ? parallel : ENGINE_BATCH_MIN;
-    while (batch / 2 >= least && model_run_bytes(m, threads, batch, parallel) > most)
-        batch /= 2;
-    return batch > parallel ? batch : parallel;
-}
-
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
 {
     struct memory_plan plan;
-    int threads = engine_threads(p->threads);
-    int rc = memory_plan(en->m, p, en->kv_f32, en->parallel, &plan, e);
+    int rc = memory_plan(en->m, p, &plan, e);
     if (rc)
         return rc;
     en->ctx = plan.ctx;
-    en->max_batch = batch_for(en->m, threads, en->parallel);
+    en->parallel = plan.parallel;
+    en->draft = plan.draft;
+    en->max_batch = plan.batch;
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
     en->items = calloc((size_t)en->max_batch, sizeof *en->items);
     if (!en->sessions || !en->items)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
-    rc = pool_new(threads, &en->pool, e);
+    rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
-        rc = model_kv_new(en->m, plan.kv_bytes, en->kv_f32, &en->kv, e);
+        rc = model_kv_new(en->m, plan.kv_bytes, p->cache, &en->kv, e);
     if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel, &en->fwd, e);
+        model_kv_set_slice(en->kv, en->max_batch);
     if (!rc)
-        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, e);
+        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
+                           e);
+    if (!rc)
+        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;
 }
 
@@ -115,11 +108,11 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     if (!en)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
     en->m = m;
-    en->kv_f32 = p->kv_f32;
-    en->parallel = p->parallel > 0 ? p->parallel : PARALLEL_DEFAULT;
+    en->snapshots = model_needs_snapshots(m);
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
     pthread_cond_init(&en->wake, NULL);
+    pthread_cond_init(&en->served, NULL);
     int rc = make_parts(en, p, e);
     if (!rc) {
         engine_note_load(en);
@@ -159,6 +152,7 @@ void engine_free(struct engine *en)
     model_free(en->m);
     pthread_mutex_destroy(&en->lock);
     pthread_cond_destroy(&en->wake);
+    pthread_cond_destroy(&en->served);
     free(en);
 }
 
@@ -180,6 +174,9 @@ void engine_run_unref(struct engine_run *r)
         return;
     free(r->tokens);
     free(r->end_ids);
+    free(r->bias);
+    free(r->dry_breaks);
+    grammar_state_free(r->grammar);
     free(r);
 }
 
@@ -195,7 +192,29 @@ static int check_job(const struct engine *en, const struct engine_job *job, stru
         if (job->tokens[i] < 0 || job->tokens[i] >= vocab)
             return err_set_at(e, ERR_INVAL, i, "token %d at %zu is outside the vocabulary of %d",
                               job->tokens[i], i, vocab);
-    return sampler_check(&job->sampling, e);
+    if (job->grammar && (!job->vocab || grammar_vocab_count(job->vocab) != vocab))
+        return err_set(e, ERR_INVAL, "a grammar needs the model's vocabulary of %d", vocab);
+    return sampler_check(&job->sampling, vocab, e);
+}
+
+static void *copy_of(const void *p, size_t n)
+{
+    void *out = calloc(1, n + 1);
+    if (out && n > 0)
+        memcpy(out, p, n);
+    return out;
+}
+
+/* The lists of a job's sampling become the run's own. */
+static bool copy_sampling(struct engine_run *r, int32_t vocab)
+{
+    struct engine_sampling *s = &r->job.sampling;
+    size_t words = s->dry_breaks ? ((size_t)vocab + 63) / 64 : 0;
+    r->bias = copy_of(s->bias, s->nbias * sizeof *s->bias);
+    r->dry_breaks = words ? copy_of(s->dry_breaks, words * sizeof *s->dry_breaks) : NULL;
+    s->bias = r->bias;
+    s->dry_breaks = r->dry_breaks;
+    return r->bias && (!words || r->dry_breaks);
 }
 
 /* Room for the whole answer, so that decoding allocates nothing. */
@@ -212,10 +231,9 @@ static struct engine_run *make_run(struct engine *en, const struct engine_job *j
     r->job = *job;
     r->tokens = malloc((job->ntokens + room) * sizeof *r->tokens);
     r->end_ids = calloc(job->nend_ids + 1, sizeof *r->end_ids);
-    if (!r->tokens || !r->end_ids) {
-        free(r->tokens);
-        free(r->end_ids);
-        free(r);
+    if (!r->tokens || !r->end_ids || !copy_sampling(r, model_traits(en->m)->vocab)) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
         return NULL;
     }
     memcpy(r->tokens, job->tokens, job->ntokens * sizeof *r->tokens);
@@ -238,6 +256,13 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
     struct engine_run *r = make_run(en, job);
     if (!r)
         return err_set(e, ERR_NOMEM, "no memory for a prompt of %zu tokens", job->ntokens);
+    if (job->grammar)
+        rc = grammar_state_new(job->grammar, job->vocab, &r->grammar, e);
+    if (rc) {
+        atomic_store(&r->refs, 1);
+        engine_run_unref(r);
+        return rc;
+    }
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {
@@ -289,14 +314,12 @@ void engine_note_started(struct engine *en, struct engine_run *r)
 
 void engine_note_load(struct engine *en)
 {
-    uint64_t page = model_kv_page_bytes(en->m, en->kv_f32);
-    int pages = model_kv_pages(en->kv), free_pages = model_kv_pages_free(en->kv);
     pthread_mutex_lock(&en->lock);
     en->load = (struct engine_load){
         .running = en->active,
         .queued = en->queued,
-        .kv_used = (uint64_t)(pages - free_pages) * page,
-        .kv_total = (uint64_t)pages * page,
+        .kv_used = model_kv_used(en->kv),
+        .kv_total = model_kv_total(en->kv),
         .prefill_tps = en->prefill_tps,
         .decode_tps = en->decode_tps,
     };

@@ -14,6 +14,7 @@
 #define ENGINE_REPEAT_WINDOW 64 /* tokens the repeat penalty looks back, as llama.cpp's default */
 #define ENGINE_BATCH_MIN 32
 #define ENGINE_BATCH_MAX 512
+#define ENGINE_DRAFT 8           /* tokens guessed ahead in one step, of all runs together */
 #define ENGINE_STEP_NS 100000000 /* what one step should take */
 
 /* ---- sampler.c ---- */
@@ -27,6 +28,9 @@ struct sampler {
     struct candidate *cand, *aside; /* vocab of them */
     float *weights;                 /* vocab and a block's padding */
     int32_t *counts;                /* vocab, all zero between calls */
+    int32_t *places;                /* vocab */
+    int32_t *matches;               /* past_max */
+    size_t past_max;                /* tokens of prompt and answer */
     struct engine_logprob top[ENGINE_TOP_MAX];
 };
 
@@ -36,12 +40,18 @@ struct sampler_past {
     size_t n, nprompt;
 };
 
-int sampler_init(struct sampler *s, int32_t vocab, struct err *e);
+/* Memory of a sampler that has been used. */
+uint64_t sampler_bytes(int32_t vocab);
+int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e);
 void sampler_done(struct sampler *s);
-int sampler_check(const struct engine_sampling *p, struct err *e);
-/* The next token; -1 when no logit is a number. */
+int sampler_check(const struct engine_sampling *p, int32_t vocab, struct err *e);
+/* The next token; -1 when no logit is a number. mask: a bit for each token that may be chosen, NULL
+ * for all; SAMPLER_NONE_LEFT when it leaves none. */
+#define SAMPLER_NONE_LEFT (-2)
 int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
-                     const struct sampler_past *past);
+                     const struct sampler_past *past, const uint64_t *mask);
+/* The likeliest token is what sampler_pick gives without a mask. */
+bool sampler_is_argmax(const struct engine_sampling *p);
 /* Log-probabilities of the raw distribution: the chosen token's and the n likeliest, in s->top. */
 void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
                       struct engine_token *out);
@@ -58,12 +68,46 @@ struct session {
  * busy. ERR_NOMEM: memory (pages are not reserved here). */
 int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  int32_t *reused, struct err *e);
+/* How many of the next `most` tokens of a prompt of n may be read at once, `at` of them behind, so
+ * that a snapshot can be taken where one is due. */
+size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most);
+/* Take one if it is due. */
+void session_snapshot(struct engine *en, struct session *s, size_t n);
 /* Pages for `positions`, taking those of idle sessions where none are free. */
 bool session_reserve(struct engine *en, struct session *s, int32_t positions);
 /* Keep it for later jobs; takes the tokens. */
 void session_retire(struct engine *en, struct session *s, int32_t *tokens);
 void session_drop(struct engine *en, struct session *s);
 void session_drop_all(struct engine *en);
+
+/* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */
+int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
+                 struct err *e);
+/* An empty busy session with room for what the file holds. */
+int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
+                     struct err *e);
+
+/* ---- session_disk.c ---- */
+/* Something another thread wants done on the engine's, and waits for. */
+struct errand {
+    int (*run)(struct engine *en, void *arg, struct err *e);
+    void *arg;
+    struct err *e;
+    int rc;
+    bool done; /* locked */
+    struct errand *next;
+};
+/* What was asked for. */
+void errands_run(struct engine *en);
+/* ---- speculate.c ---- */
+struct speculation {
+    uint32_t next;     /* tokens to guess; 0: nothing is known yet */
+    uint32_t wait;     /* steps to let pass without a guess */
+    uint32_t failures; /* guesses in a row of which nothing was kept */
+};
+/* Guess at most `most` tokens to follow tokens[0..n), written behind them; how many. */
+size_t speculate(struct speculation *s, int32_t *tokens, size_t n, size_t most);
+void speculate_note(struct speculation *s, size_t guessed, size_t kept);
 
 /* ---- scheduler.c ---- */
 enum run_state { RUN_WAITING, RUN_ACTIVE };
@@ -75,6 +119,9 @@ struct engine_run {
     struct engine_job job;          /* tokens and end_ids point to the copies below */
     int32_t *tokens;                /* prompt and generated */
     int32_t *end_ids;
+    struct engine_bias *bias;
+    uint64_t *dry_breaks;
+    struct grammar_state *grammar; /* NULL: none */
     size_t n;
     enum run_state state;
     bool paused, started;
@@ -82,6 +129,8 @@ struct engine_run {
     struct engine_stats stats;
     uint64_t submitted_ns, started_ns, first_ns;
     size_t slice; /* tokens in the batch being built */
+    size_t draft; /* of these: guesses, behind tokens[n - 1] */
+    struct speculation speculation;
     struct engine_run *next;
 };
 
@@ -102,7 +151,8 @@ struct engine {
     struct sampler sampler;
     int32_t ctx;
     int parallel, max_batch;
-    bool kv_f32;
+    bool snapshots; /* the model cannot be cut anywhere */
+    size_t draft;   /* guesses a step; 0: none */
 
     struct session *sessions;
     int nsessions, max_sessions;
@@ -121,6 +171,8 @@ struct engine {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct engine_run *inbox, **inbox_end; /* locked */
+    struct errand *errands;                /* locked */
+    pthread_cond_t served;                 /* an errand was done */
     int queued;                            /* locked: submitted and not yet started */
     bool poked, quit;                      /* locked */
     struct engine_load load;               /* locked */

@@ -1,26 +1,30 @@
-/* sampler.c: from logits to a token: penalties, top-k, top-p, min-p, temperature, draw, in the
- * order of llama.cpp's default chain.
+/* sampler.c: from logits to a token: bias, penalties, cuts, temperature, draw, in the order asked
+ * for or in that of llama.cpp's default chain.
  *
  * Everything is decided by the logits, the parameters, the past and the seed: the order of
  * candidates is total (higher logit first, then lower id), sums run in one order in doubles, and
  * the number drawn is a function of the seed and the token's index, so nothing is carried from
  * token to token. */
-#include "engine_int.h"
+#include "sampler_int.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define LANES 16 /* loops of this fixed length become vector code */
+uint64_t sampler_bytes(int32_t vocab)
+{
+    return (uint64_t)vocab * (2 * sizeof(struct candidate) + 2 * sizeof(int32_t) + sizeof(float));
+}
 
-int sampler_init(struct sampler *s, int32_t vocab, struct err *e)
+int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e)
 {
     s->vocab = vocab;
+    s->past_max = (size_t)past_max;
+    s->matches = calloc(s->past_max, sizeof *s->matches);
+    s->places = calloc((size_t)vocab, sizeof *s->places);
     s->cand = calloc((size_t)vocab, sizeof *s->cand);
     s->counts = calloc((size_t)vocab, sizeof *s->counts);
     s->weights = calloc((size_t)vocab + LANES, sizeof *s->weights);
     s->aside = calloc((size_t)vocab, sizeof *s->aside);
-    if (!s->cand || !s->counts || !s->weights || !s->aside)
+    if (!s->cand || !s->counts || !s->weights || !s->aside || !s->matches || !s->places)
         return err_set(e, ERR_NOMEM, "no memory for a vocabulary of %d", vocab);
     return 0;
 }
@@ -31,9 +35,9 @@ void sampler_done(struct sampler *s)
     free(s->counts);
     free(s->weights);
     free(s->aside);
-    s->cand = s->aside = NULL;
-    s->counts = NULL;
-    s->weights = NULL;
+    free(s->matches);
+    free(s->places);
+    *s = (struct sampler){0};
 }
 
 static bool within(float v, float min, float max)
@@ -41,7 +45,23 @@ static bool within(float v, float min, float max)
     return v >= min && v <= max; /* false for a NaN */
 }
 
-int sampler_check(const struct engine_sampling *p, struct err *e)
+static int check_lists(const struct engine_sampling *p, int32_t vocab, struct err *e)
+{
+    for (size_t i = 0; i < p->nbias; i++) {
+        if (p->bias[i].id < 0 || p->bias[i].id >= vocab)
+            return err_set(e, ERR_INVAL, "logit_bias: token %d is outside the vocabulary of %d",
+                           p->bias[i].id, vocab);
+        if (isnan(p->bias[i].bias))
+            return err_set(e, ERR_INVAL, "logit_bias: the bias of token %d is not a number",
+                           p->bias[i].id);
+    }
+    for (int i = 0; i < ENGINE_SAMPLERS && p->order[i]; i++)
+        if (p->order[i] > ENGINE_SAMPLER_TEMPERATURE)
+            return err_set(e, ERR_INVAL, "samplers: number %d is none", p->order[i]);
+    return 0;
+}
+
+int sampler_check(const struct engine_sampling *p, int32_t vocab, struct err *e)
 {
     if (!within(p->temperature, 0, 100))
         return err_set(e, ERR_INVAL, "temperature must be 0 to 100");
@@ -53,17 +73,19 @@ int sampler_check(const struct engine_sampling *p, struct err *e)
         return err_set(e, ERR_INVAL, "repeat_penalty must be 0 to 100");
     if (!within(p->frequency_penalty, -100, 100) || !within(p->presence_penalty, -100, 100))
         return err_set(e, ERR_INVAL, "frequency_penalty and presence_penalty must be -100 to 100");
+    if (!within(p->typical_p, 0, 1))
+        return err_set(e, ERR_INVAL, "typical_p must be 0 to 1");
+    if (!within(p->top_n_sigma, -1, 1000))
+        return err_set(e, ERR_INVAL, "top_n_sigma must be 0 to 1000");
+    if (!within(p->xtc_probability, 0, 1) || !within(p->xtc_threshold, 0, 1))
+        return err_set(e, ERR_INVAL, "xtc_probability and xtc_threshold must be 0 to 1");
+    if (!within(p->dry_multiplier, 0, 1000) || !within(p->dry_base, 0, 1000))
+        return err_set(e, ERR_INVAL, "dry_multiplier and dry_base must be 0 to 1000");
+    if (p->dry_allowed_length < 0)
+        return err_set(e, ERR_INVAL, "dry_allowed_length must not be negative");
     if (p->top_logprobs > ENGINE_TOP_MAX)
         return err_set(e, ERR_INVAL, "at most %d log-probabilities a token", ENGINE_TOP_MAX);
-    return 0;
-}
-
-/* The sampler's order: is a before b? A NaN is behind everything. */
-static bool before(struct candidate a, struct candidate b)
-{
-    if (isnan(a.logit) || isnan(b.logit))
-        return !isnan(a.logit) || (isnan(b.logit) && a.id < b.id);
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+    return check_lists(p, vocab, e);
 }
 
 /* The largest of LANES logits; NaNs are passed over. */
@@ -98,182 +120,6 @@ static int32_t argmax(const float *logits, int32_t n)
     return best;
 }
 
-/* exp of LANES numbers that are at most 0: 2^k times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes'
- * expf); 0 below exp(-87) and for a NaN. */
-static void block_exp(const float *x, float *out)
-{
-    for (int i = 0; i < LANES; i++) {
-        float v = x[i] > -87.0f ? x[i] : -87.0f;
-        float shifted = v * 1.44269504f + 12582912.0f; /* rounds to a whole number */
-        float k = shifted - 12582912.0f;
-        float r = v - k * 0.693359375f - k * -2.12194440e-4f;
-        float p = 1.9875691500e-4f;
-        p = p * r + 1.3981999507e-3f;
-        p = p * r + 8.3334519073e-3f;
-        p = p * r + 4.1665795894e-2f;
-        p = p * r + 1.6666665459e-1f;
-        p = p * r + 5.0000001201e-1f;
-        p = p * r * r + r + 1.0f;
-        int32_t bits;
-        memcpy(&bits, &p, sizeof bits);
-        bits += ((int32_t)k) * (1 << 23);
-        memcpy(&p, &bits, sizeof p);
-        out[i] = x[i] > -87.0f ? p : 0.0f;
-    }
-}
-
-static double block_sum(const float *x)
-{
-    float m[LANES / 2];
-    for (int i = 0; i < LANES / 2; i++)
-        m[i] = x[i] + x[i + LANES / 2];
-    double sum = 0;
-    for (int i = 0; i < LANES / 2; i++)
-        sum += (double)m[i];
-    return sum;
-}
-
-/* w[i] = exp((logit - most) / temperature) of n candidates, padded with zeros to whole blocks;
- * their sum. */
-static double weigh(const struct candidate *c, size_t n, float most, float temperature, float *w)
-{
-    double sum = 0;
-    float x[LANES], scale = 1.0f / temperature;
-    for (size_t at = 0; at < n; at += LANES) {
-        for (size_t i = 0; i < LANES; i++)
-            x[i] = at + i < n ? (c[at + i].logit - most) * scale : -INFINITY;
-        block_exp(x, w + at);
-        sum += block_sum(w + at);
-    }
-    return sum;
-}
-
-static bool penalises(const struct engine_sampling *p)
-{
-    bool repeat = p->repeat_penalty != 1.0f && p->repeat_penalty != 0.0f;
-    return repeat || p->frequency_penalty != 0.0f || p->presence_penalty != 0.0f;
-}
-
-/* The repeat penalty looks at the last tokens of prompt and answer, as llama.cpp's does; frequency
- * and presence count what was generated, as OpenAI's do. */
-static void apply_penalties(struct sampler *s, const struct engine_sampling *p,
-                            const struct sampler_past *past)
-{
-    struct candidate *c = s->cand;
-    size_t from = past->n > ENGINE_REPEAT_WINDOW ? past->n - ENGINE_REPEAT_WINDOW : 0;
-    bool repeat = p->repeat_penalty != 1.0f && p->repeat_penalty != 0.0f;
-    for (size_t i = from; repeat && i < past->n; i++) {
-        int32_t id = past->tokens[i];
-        if (s->counts[id]++ == 0)
-            c[id].logit = c[id].logit <= 0 ? c[id].logit * p->repeat_penalty
-                                           : c[id].logit / p->repeat_penalty;
-    }
-    for (size_t i = from; i < past->n; i++)
-        s->counts[past->tokens[i]] = 0;
-    for (size_t i = past->nprompt; i < past->n; i++)
-        s->counts[past->tokens[i]]++;
-    for (size_t i = past->nprompt; i < past->n; i++) {
-        int32_t id = past->tokens[i];
-        if (s->counts[id] > 0)
-            c[id].logit -= (float)s->counts[id] * p->frequency_penalty + p->presence_penalty;
-        s->counts[id] = 0;
-    }
-}
-
-/* ---- choosing the first k of the order: a heap with the last of the k on top ---- */
-
-static void sift_down(struct candidate *h, size_t n, size_t i)
-{
-    for (;;) {
-        size_t last = i;
-        for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++)
-            if (before(h[last], h[child]))
-                last = child;
-        if (last == i)
-            return;
-        struct candidate t = h[i];
-        h[i] = h[last];
-        h[last] = t;
-        i = last;
-    }
-}
-
-/* Bring the first k of c[0..n) to c[0..k) in order. */
-static void select_first(struct candidate *c, size_t n, size_t k)
-{
-    for (size_t i = k / 2; i-- > 0;)
-        sift_down(c, k, i);
-    for (size_t i = k; i < n; i++)
-        if (!(c[i].logit < c[0].logit) && before(c[i], c[0])) {
-            struct candidate t = c[0];
-            c[0] = c[i];
-            c[i] = t;
-            sift_down(c, k, 0);
-        }
-    for (size_t end = k; end-- > 1;) {
-        struct candidate t = c[0];
-        c[0] = c[end];
-        c[end] = t;
-        sift_down(c, end, 0);
-    }
-}
-
-static float largest(const struct candidate *c, size_t n)
-{
-    float most = -INFINITY;
-    for (size_t i = 0; i < n; i++)
-        most = c[i].logit > most ? c[i].logit : most;
-    return most;
-}
-
-/* Candidates by how far they are behind the first: 16 classes to a unit of logit; what is further
- * behind than the last class shares it. */
-#define CLASSES 512
-
-static size_t class_of(float logit, float most)
-{
-    float behind = (most - logit) * 16.0f;
-    return behind < (float)(CLASSES - 1) ? (size_t)behind : CLASSES - 1; /* a NaN: the last */
-}
-
-/* The first of the order that reach the mass p of the whole, brought to the front; how many. Masses
- * are added by class, so only the class in which p is reached has to be sorted. */
-static size_t cut_top_p(struct sampler *s, struct candidate *c, size_t n, float p)
-{
-    double mass[CLASSES] = {0}, sum, before_it = 0;
-    float most = largest(c, n), *w = s->weights;
-    sum = weigh(c, n, most, 1.0f, w);
-    for (size_t i = 0; i < n; i++)
-        mass[class_of(c[i].logit, most)] += (double)w[i];
-    size_t last = 0, kept = 0, tied = 0;
-    while (last < CLASSES - 1 && before_it + mass[last] < (double)p * sum)
-        before_it += mass[last++];
-    for (size_t i = 0; i < n; i++)
-        if (class_of(c[i].logit, most) < last)
-            c[kept++] = c[i];
-        else if (class_of(c[i].logit, most) == last)
-            s->aside[tied++] = c[i];
-    select_first(s->aside, tied, tied);
-    weigh(s->aside, tied, most, 1.0f, w);
-    for (size_t i = 0; i < tied; i++) {
-        c[kept++] = s->aside[i];
-        before_it += (double)w[i];
-        if (before_it >= (double)p * sum)
-            break;
-    }
-    return kept;
-}
-
-static size_t cut_min_p(struct candidate *c, size_t n, float min_p)
-{
-    double least = (double)largest(c, n) + log((double)min_p);
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if ((double)c[i].logit >= least)
-            c[kept++] = c[i];
-    return kept;
-}
-
 /* A number in [0, 1) of the seed and the draw's index: the splitmix64 sequence (Steele, Lea and
  * Flood, 2014), entered at any place. */
 static double draw_number(uint64_t seed, uint64_t index)
@@ -290,7 +136,7 @@ static int32_t draw(struct sampler *s, size_t n, float temperature, double u)
 {
     const struct candidate *c = s->cand;
     float *w = s->weights;
-    double sum = weigh(c, n, largest(c, n), temperature, w), at = 0;
+    double sum = cand_weigh(c, n, cand_largest(c, n), temperature, w), at = 0;
     size_t block = 0;
     while (block + LANES < n && at + block_sum(w + block) <= u * sum) {
         at += block_sum(w + block);
@@ -311,35 +157,122 @@ static int32_t first_of(const struct candidate *c, size_t n)
 {
     struct candidate best = c[0];
     for (size_t i = 1; i < n; i++)
-        if (before(c[i], best))
+        if (cand_before(c[i], best))
             best = c[i];
     return isnan(best.logit) || best.logit == -INFINITY ? -1 : best.id;
 }
 
-int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
-                     const struct sampler_past *past)
+/* The order of llama.cpp's default chain. */
+static const unsigned char default_order[ENGINE_SAMPLERS] = {
+    ENGINE_SAMPLER_PENALTIES, ENGINE_SAMPLER_DRY,     ENGINE_SAMPLER_TOP_N_SIGMA,
+    ENGINE_SAMPLER_TOP_K,     ENGINE_SAMPLER_TYPICAL, ENGINE_SAMPLER_TOP_P,
+    ENGINE_SAMPLER_MIN_P,     ENGINE_SAMPLER_XTC,     ENGINE_SAMPLER_TEMPERATURE,
+};
+
+static bool in_order(const unsigned char *order, unsigned char what)
 {
-    int32_t best = argmax(logits, s->vocab);
-    bool plain = !penalises(p), greedy = p->temperature < 1e-5f;
-    if (best < 0 || !isfinite(logits[best]) || (plain && greedy))
-        return best >= 0 && isfinite(logits[best]) ? best : -1;
-    size_t n = (size_t)s->vocab;
-    for (size_t i = 0; i < n; i++)
-        s->cand[i] = (struct candidate){logits[i], (int32_t)i};
-    if (!plain)
-        apply_penalties(s, p, past);
-    if (greedy)
-        return first_of(s->cand, n);
-    if (p->top_k > 0) {
-        size_t k = (size_t)p->top_k < n ? (size_t)p->top_k : n;
-        select_first(s->cand, n, k);
-        n = k;
+    for (int i = 0; i < ENGINE_SAMPLERS && order[i]; i++)
+        if (order[i] == what)
+            return true;
+    return false;
+}
+
+/* One step of the chain on n candidates; how many are left. A temperature in last place is the
+ * draw's. */
+static size_t step(struct sampler *s, const struct engine_sampling *p, size_t n, unsigned char what,
+                   uint64_t index)
+{
+    struct candidate *c = s->cand;
+    size_t k = p->top_k > 0 && (size_t)p->top_k < n ? (size_t)p->top_k : n;
+    switch (what) {
+    case ENGINE_SAMPLER_TOP_N_SIGMA:
+        return p->top_n_sigma > 0 ? cut_top_n_sigma(c, n, p->top_n_sigma) : n;
+    case ENGINE_SAMPLER_TOP_K:
+        if (p->top_k > 0)
+            cand_select(c, n, k);
+        return k;
+    case ENGINE_SAMPLER_TYPICAL:
+        return p->typical_p > 0 && p->typical_p < 1 ? cut_typical(s, c, n, p->typical_p) : n;
+    case ENGINE_SAMPLER_TOP_P: return p->top_p < 1 ? cut_top_p(s, c, n, p->top_p) : n;
+    case ENGINE_SAMPLER_MIN_P: return p->min_p > 0 ? cut_min_p(c, n, p->min_p) : n;
+    case ENGINE_SAMPLER_XTC:
+        return p->xtc_probability > 0 ? cut_xtc(s, c, n, p->xtc_probability, p->xtc_threshold,
+                                                draw_number(~p->seed, index))
+                                      : n;
+    case ENGINE_SAMPLER_TEMPERATURE:
+        for (size_t i = 0; i < n; i++)
+            c[i].logit /= p->temperature;
+        return n;
+    default: return n;
     }
-    if (p->top_p < 1)
-        n = cut_top_p(s, s->cand, n, p->top_p);
-    if (p->min_p > 0)
-        n = cut_min_p(s->cand, n, p->min_p);
-    return draw(s, n, p->temperature, draw_number(p->seed, past->n - past->nprompt));
+}
+
+/* The penalties come first whatever the order says: they look at the whole vocabulary. */
+static bool bend(struct sampler *s, const struct engine_sampling *p, const unsigned char *order,
+                 const struct sampler_past *past)
+{
+    bool repeats = penalty_repeats(p) && in_order(order, ENGINE_SAMPLER_PENALTIES);
+    bool dry = penalty_dry(p) && in_order(order, ENGINE_SAMPLER_DRY);
+    if (past == NULL)
+        return repeats || dry || p->nbias > 0;
+    for (size_t i = 0; i < p->nbias; i++)
+        s->cand[p->bias[i].id].logit += p->bias[i].bias;
+    if (repeats)
+        penalty_apply(s, p, past);
+    if (dry)
+        penalty_apply_dry(s, p, past);
+    return true;
+}
+
+bool sampler_is_argmax(const struct engine_sampling *p)
+{
+    const unsigned char *order = p->order[0] ? p->order : default_order;
+    return p->temperature < 1e-5f && !bend(NULL, p, order, NULL);
+}
+
+/* What the mask leaves out is as unlikely as can be. */
+static void gather(struct sampler *s, const float *logits, const uint64_t *mask)
+{
+    for (int32_t i = 0; i < s->vocab; i++)
+        s->cand[i] = (struct candidate){grammar_mask_has(mask, i) ? logits[i] : -INFINITY, i};
+}
+
+/* The cuts in their order, and the draw. */
+static int32_t choose(struct sampler *s, const struct engine_sampling *p,
+                      const unsigned char *order, uint64_t index)
+{
+    float temperature = in_order(order, ENGINE_SAMPLER_TEMPERATURE) ? p->temperature : 1.0f;
+    size_t n = (size_t)s->vocab;
+    for (int i = 0; i < ENGINE_SAMPLERS && order[i]; i++) {
+        bool last = i + 1 == ENGINE_SAMPLERS || !order[i + 1];
+        if (order[i] == ENGINE_SAMPLER_TEMPERATURE && last)
+            break;
+        n = step(s, p, n, order[i], index);
+        temperature = order[i] == ENGINE_SAMPLER_TEMPERATURE ? 1.0f : temperature;
+    }
+    return draw(s, n, temperature, draw_number(p->seed, index));
+}
+
+int32_t sampler_pick(struct sampler *s, const float *logits, const struct engine_sampling *p,
+                     const struct sampler_past *past, const uint64_t *mask)
+{
+    const unsigned char *order = p->order[0] ? p->order : default_order;
+    int32_t best = argmax(logits, s->vocab);
+    bool plain = !bend(s, p, order, NULL), greedy = p->temperature < 1e-5f;
+    if (best < 0 || !isfinite(logits[best]))
+        return -1;
+    if (plain && greedy && grammar_mask_has(mask, best))
+        return best;
+    gather(s, logits, mask);
+    if (mask && first_of(s->cand, (size_t)s->vocab) < 0)
+        return SAMPLER_NONE_LEFT;
+    if (!plain)
+        bend(s, p, order, past);
+    if (!plain && !isfinite(cand_largest(s->cand, (size_t)s->vocab)))
+        return -1; /* every token is forbidden */
+    if (greedy)
+        return first_of(s->cand, (size_t)s->vocab);
+    return choose(s, p, order, past->n - past->nprompt);
 }
 
 void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
@@ -349,13 +282,13 @@ void sampler_logprobs(struct sampler *s, const float *logits, int32_t id, int n,
     float most = logits[argmax(logits, s->vocab)];
     for (size_t i = 0; i < vocab; i++)
         s->cand[i] = (struct candidate){logits[i], (int32_t)i};
-    double norm = (double)most + log(weigh(s->cand, vocab, most, 1.0f, s->weights));
+    double norm = (double)most + log(cand_weigh(s->cand, vocab, most, 1.0f, s->weights));
     out->chosen = (struct engine_logprob){id, (float)((double)logits[id] - norm)};
     out->top = s->top;
     out->ntop = n < s->vocab ? n : s->vocab;
     if (n <= 0)
         return;
-    select_first(s->cand, vocab, (size_t)out->ntop);
+    cand_select(s->cand, vocab, (size_t)out->ntop);
     for (int i = 0; i < out->ntop; i++)
         s->top[i] =
             (struct engine_logprob){s->cand[i].id, (float)((double)s->cand[i].logit - norm)};

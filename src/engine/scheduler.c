@@ -174,7 +174,7 @@ static size_t give_decoding(struct engine *en, size_t *prefilling)
     size_t n = 0;
     *prefilling = 0;
     for (struct engine_run *r = en->runs; r; r = r->next) {
-        r->slice = 0;
+        r->slice = r->draft = 0;
         if (!in_step(r))
             continue;
         if (remaining(r) > 1)
@@ -185,9 +185,43 @@ static size_t give_decoding(struct engine *en, size_t *prefilling)
     return n;
 }
 
-static size_t top_up(struct engine_run *r, size_t most)
+/* How many tokens may still follow, guesses included: of those asked for, and of positions. */
+static size_t room_left(const struct engine *en, const struct engine_run *r)
 {
-    size_t left = remaining(r) - r->slice;
+    size_t room = (size_t)en->ctx > r->n ? (size_t)en->ctx - r->n : 0;
+    if (r->job.max_tokens > 0) {
+        size_t asked = (size_t)(r->job.max_tokens - r->stats.generated);
+        room = asked - 1 < room ? asked - 1 : room;
+    }
+    return room;
+}
+
+/* Guesses for those that decode, while no prompt waits. Pages for them are taken from nobody who
+ * runs. */
+static size_t give_guesses(struct engine *en)
+{
+    size_t left = en->draft;
+    for (struct engine_run *r = en->runs; r && left > 0; r = r->next) {
+        size_t room = room_left(en, r);
+        if (r->slice != 1)
+            continue;
+        size_t n = speculate(&r->speculation, r->tokens, r->n, room < left ? room : left);
+        if (n == 0 || !session_reserve(en, r->session, (int32_t)(r->n + n)))
+            continue;
+        r->draft = n;
+        r->slice += n;
+        r->stats.guessed += (int64_t)n;
+        left -= n;
+    }
+    return en->draft - left;
+}
+
+/* A slice ends where a snapshot is due. */
+static size_t top_up(const struct engine *en, struct engine_run *r, size_t most)
+{
+    size_t at = (size_t)model_seq_len(r->session->seq), left = remaining(r);
+    left = session_stop(en, at, r->job.ntokens, left);
+    left = left > r->slice ? left - r->slice : 0;
     size_t more = left < most ? left : most;
     r->slice += more;
     return more;
@@ -200,11 +234,11 @@ static void give_prefilling(struct engine *en, size_t room, size_t runs)
     size_t part = room / runs, index = 0, first = en->rotate++ % runs;
     for (struct engine_run *r = en->runs; r; r = r->next)
         if (in_step(r) && remaining(r) > 1)
-            room -= top_up(r, part);
+            room -= top_up(en, r, part);
     for (int turn = 0; turn < 2; turn++, index = 0)
         for (struct engine_run *r = en->runs; r; r = r->next)
             if (in_step(r) && remaining(r) > 1 && (index++ >= first) == (turn == 0))
-                room -= top_up(r, room);
+                room -= top_up(en, r, room);
 }
 
 static size_t fill_items(struct engine *en)
@@ -216,7 +250,7 @@ static size_t fill_items(struct engine *en)
         size_t at = (size_t)model_seq_len(r->session->seq);
         for (size_t i = 0; i < r->slice; i++, at++)
             en->items[n++] = (struct model_item){
-                .seq = r->session->seq, .token = r->tokens[at], .want = at + 1 == r->n};
+                .seq = r->session->seq, .token = r->tokens[at], .want = at + 1 >= r->n};
     }
     return n;
 }
@@ -231,8 +265,8 @@ static bool ends_generation(const struct engine_run *r, int32_t id)
     return false;
 }
 
-/* Append the token, tell the owner, and see whether that was the end. */
-static void deliver(struct engine *en, struct engine_run *r, const struct engine_token *t)
+/* Append the token, tell the owner, and see whether that was the end: false, the run is gone. */
+static bool deliver(struct engine *en, struct engine_run *r, const struct engine_token *t)
 {
     r->tokens[r->n++] = t->id;
     r->stats.generated++;
@@ -240,33 +274,93 @@ static void deliver(struct engine *en, struct engine_run *r, const struct engine
         r->first_ns = clock_mono_ns();
     atomic_store(&r->resumed, false);
     enum engine_verdict v = r->job.on_token(r->job.ctx, t);
+    int end = -1;
     if (ends_generation(r, t->id))
-        scheduler_end(en, r, ENGINE_END_TOKEN, NULL);
+        end = ENGINE_END_TOKEN;
     else if (v == ENGINE_STOP)
-        scheduler_end(en, r, ENGINE_END_STOP, NULL);
+        end = ENGINE_END_STOP;
     else if (r->job.max_tokens > 0 && r->stats.generated >= r->job.max_tokens)
-        scheduler_end(en, r, ENGINE_END_LENGTH, NULL);
+        end = ENGINE_END_LENGTH;
     else if (r->n > (size_t)en->ctx)
-        scheduler_end(en, r, ENGINE_END_CONTEXT, NULL);
-    else
-        r->paused = v == ENGINE_PAUSE;
+        end = ENGINE_END_CONTEXT;
+    r->paused = v == ENGINE_PAUSE;
+    if (end < 0)
+        return true;
+    scheduler_end(en, r, (enum engine_end)end, NULL);
+    return false;
 }
 
-static void sample(struct engine *en, struct engine_run *r, const float *logits)
+/* Greedy asks the grammar about one token first: only when that may not come is the mask made. */
+static int32_t pick(struct engine *en, struct engine_run *r, const float *logits)
 {
     const struct engine_sampling *p = &r->job.sampling;
     struct sampler_past past = {r->tokens, r->n, r->job.ntokens};
-    struct engine_token t = {.id = sampler_pick(&en->sampler, logits, p, &past)};
-    if (t.id < 0) {
-        struct err e;
-        err_set(&e, ERR_FORMAT, "the model's output at position %zu is not a number", r->n - 1);
-        scheduler_end(en, r, ENGINE_END_ERROR, &e);
+    int32_t id = -1;
+    if (!r->grammar || sampler_is_argmax(p))
+        id = sampler_pick(&en->sampler, logits, p, &past, NULL);
+    if (!r->grammar || (id >= 0 && grammar_state_allows(r->grammar, id)))
+        return id;
+    return sampler_pick(&en->sampler, logits, p, &past, grammar_state_mask(r->grammar));
+}
+
+static void end_without_token(struct engine *en, struct engine_run *r, int32_t why)
+{
+    struct err e;
+    if (why == SAMPLER_NONE_LEFT && grammar_state_may_end(r->grammar)) {
+        scheduler_end(en, r, ENGINE_END_STOP, NULL);
         return;
     }
-    t.chosen.id = t.id;
+    if (why == SAMPLER_NONE_LEFT)
+        err_set(&e, ERR_LIMIT,
+                "no token of the vocabulary goes on with the grammar at position %zu", r->n - 1);
+    else
+        err_set(&e, ERR_FORMAT, "the model's output at position %zu is not a number", r->n - 1);
+    scheduler_end(en, r, ENGINE_END_ERROR, &e);
+}
+
+/* The token of one row of logits; false: there is none, and the run has ended. */
+static bool draw_token(struct engine *en, struct engine_run *r, const float *logits,
+                       struct engine_token *t)
+{
+    const struct engine_sampling *p = &r->job.sampling;
+    *t = (struct engine_token){.id = pick(en, r, logits)};
+    if (t->id >= 0 && r->grammar && !grammar_state_accept(r->grammar, t->id))
+        t->id = SAMPLER_NONE_LEFT;
+    if (t->id < 0) {
+        model_seq_cut(r->session->seq, (int32_t)r->n);
+        end_without_token(en, r, t->id);
+        return false;
+    }
+    t->chosen.id = t->id;
     if (p->top_logprobs >= 0)
-        sampler_logprobs(&en->sampler, logits, t.id, p->top_logprobs, &t);
-    deliver(en, r, &t);
+        sampler_logprobs(&en->sampler, logits, t->id, p->top_logprobs, t);
+    return true;
+}
+
+/* The rows of a run: the first is its own, the others follow guesses and count as long as these
+ * come true. Whatever the sequence holds past what was drawn is cut off before it is told. */
+static void sample(struct engine *en, struct engine_run *r, const float *logits)
+{
+    size_t guessed = r->draft, kept = 0, vocab = (size_t)model_traits(en->m)->vocab;
+    const int32_t *guess = r->tokens + r->n;
+    for (size_t i = 0;; i++) {
+        struct engine_token t;
+        if (!draw_token(en, r, logits + i * vocab, &t))
+            return;
+        bool right = i < guessed && t.id == guess[i];
+        if (!right)
+            model_seq_cut(r->session->seq, (int32_t)r->n);
+        kept += right;
+        r->stats.kept += right;
+        if (!right || i + 1 == guessed)
+            speculate_note(&r->speculation, guessed, kept);
+        if (!deliver(en, r, &t) || !right)
+            return;
+        if (r->paused) { /* goes on from here, with the logits of the token just told */
+            model_seq_cut(r->session->seq, (int32_t)r->n - 1);
+            return;
+        }
+    }
 }
 
 static double blend(double old, double now)
@@ -299,6 +393,7 @@ bool scheduler_step(struct engine *en)
     size_t prefilling, decoding = give_decoding(en, &prefilling), most = budget(en);
     if (prefilling > 0)
         give_prefilling(en, most > decoding ? most - decoding : 0, prefilling);
+    size_t guesses = prefilling == 0 ? give_guesses(en) : 0;
     size_t n = fill_items(en);
     if (n == 0)
         return false;
@@ -312,13 +407,17 @@ bool scheduler_step(struct engine *en)
         end_batch(en, &e);
         return true;
     }
-    note_speed(en, decoding, n - decoding, clock_mono_ns() - start_ns);
+    note_speed(en, decoding, n - decoding - guesses, clock_mono_ns() - start_ns);
     for (struct engine_run *r = en->runs, *next; r; r = next) {
         next = r->next;
-        if (!in_step(r) || r->slice == 0 || remaining(r) > 0)
+        if (!in_step(r) || r->slice == 0)
             continue;
+        session_snapshot(en, r->session, r->job.ntokens);
+        if ((size_t)model_seq_len(r->session->seq) < r->n)
+            continue;
+        size_t rows = 1 + r->draft;
         sample(en, r, logits);
-        logits += model_traits(en->m)->vocab;
+        logits += rows * (size_t)model_traits(en->m)->vocab;
     }
     engine_note_load(en);
     return true;

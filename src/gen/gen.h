@@ -96,6 +96,23 @@ enum {
     GEN_SET_FREQUENCY = 1 << 5,
     GEN_SET_PRESENCE = 1 << 6,
     GEN_SET_REPEAT = 1 << 7,
+    GEN_SET_REPEAT_LAST_N = 1 << 8,
+    GEN_SET_TYPICAL_P = 1 << 9,
+    GEN_SET_TOP_N_SIGMA = 1 << 10,
+    GEN_SET_XTC_PROBABILITY = 1 << 11,
+    GEN_SET_XTC_THRESHOLD = 1 << 12,
+    GEN_SET_DRY_MULTIPLIER = 1 << 13,
+    GEN_SET_DRY_BASE = 1 << 14,
+    GEN_SET_DRY_ALLOWED_LENGTH = 1 << 15,
+    GEN_SET_DRY_LAST_N = 1 << 16,
+    GEN_SET_DRY_BREAKERS = 1 << 17,
+    GEN_SET_SAMPLERS = 1 << 18,
+};
+
+/* A number added to the logit of one of the answering model's own token ids. */
+struct gen_bias {
+    int32_t id;
+    float bias; /* -INFINITY: never */
 };
 
 struct gen_sampling {
@@ -104,6 +121,15 @@ struct gen_sampling {
     float frequency_penalty, presence_penalty, repeat_penalty;
     int32_t top_k; /* 0: no limit */
     uint64_t seed;
+    /* What local engines know beyond that; names as llama.cpp's server has them. */
+    int32_t repeat_last_n, dry_allowed_length, dry_last_n; /* tokens; -1: all */
+    float typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier, dry_base;
+    struct str *dry_breakers;
+    size_t ndry_breakers;
+    struct str *samplers; /* their order, by name */
+    size_t nsamplers;
+    struct gen_bias *bias;
+    size_t nbias;
 };
 
 /* Which dialect the request came in; `extra` is replayed to no other. */
@@ -136,6 +162,7 @@ struct gen_req {
     enum gen_format format;
     struct str schema_name, schema; /* GEN_FORMAT_SCHEMA: JSON text */
     bool schema_strict;
+    struct str grammar; /* GBNF text that the answer keeps to; empty: none */
 
     enum gen_effort effort;
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */

@@ -78,7 +78,8 @@ struct gguf_tensor {
     int ndims;               /* 1 to 4 */
     uint64_t dims[4];        /* dims[0] is the row length; unused ones are 1 */
     const void *data;        /* inside the map, whole */
-    uint64_t nbytes, offset; /* offset from the start of the file */
+    uint64_t nbytes, offset; /* offset from the start of its file */
+    uint32_t part;           /* which file, from 0 on */
 };
 
 /* A value: scalars in u/i/f (u and i both filled where they fit), strings in s, arrays by their
@@ -96,14 +97,24 @@ struct gguf_value {
         *raw; /* GGUF_ARR: packed elements (for strings: length-prefixed), s.n bytes */
 };
 
+/* A model split into files (NAME-00001-of-00003.gguf and so on) is one: the path of any part opens
+ * all, the first part's values count, the tensors are those of all parts. A part that is missing,
+ * stands twice or does not fit the others is an error that names it. */
 int gguf_open(const char *path, struct gguf **out, struct err *e);
-/* The same over memory the caller keeps (tests, fuzzing). */
+/* One file by itself, a part of a split model too. */
+int gguf_open_file(const char *path, struct gguf **out, struct err *e);
+/* As gguf_open, over memory the caller keeps (tests, fuzzing); the parts in order, usually one. */
 int gguf_open_mem(const void *p, size_t n, struct gguf **out, struct err *e);
+int gguf_open_parts_mem(const struct str *parts, size_t n, struct gguf **out, struct err *e);
+/* Whether a path is named like a part of a split model: its number from 1 on, how many there are,
+ * and what comes before "-00001-of-00003.gguf". */
+bool gguf_part_name(struct str path, uint32_t *no, uint32_t *count, struct str *stem);
 void gguf_close(struct gguf *g); /* NULL is fine */
 
 uint32_t gguf_version(const struct gguf *g);
 const char *gguf_path(const struct gguf *g);
-uint64_t gguf_file_size(const struct gguf *g);
+uint64_t gguf_file_size(const struct gguf *g); /* of all parts */
+size_t gguf_nparts(const struct gguf *g);      /* 1: not split */
 size_t gguf_nvalues(const struct gguf *g);
 const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i);
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key); /* NULL: absent */
@@ -129,14 +140,16 @@ bool gguf_arr_str_next(const struct gguf_value *v, uint64_t *pos, struct str *ou
 struct gguf_writer;
 struct gguf_writer *gguf_writer_new(void);
 void gguf_writer_free(struct gguf_writer *w);
+void gguf_put_u16(struct gguf_writer *w, const char *key, uint16_t v);
 void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t v);
 void gguf_put_f32(struct gguf_writer *w, const char *key, float v);
 void gguf_put_bool(struct gguf_writer *w, const char *key, bool v);
 void gguf_put_str(struct gguf_writer *w, const char *key, struct str v);
 void gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, size_t n);
+void gguf_put_u8s(struct gguf_writer *w, const char *key, const unsigned char *v, size_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n);
 void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n);
-/* data is borrowed until the file is written. */
+/* data is borrowed until the file is written. NULL: a hole in the file, which reads as zeros. */
 void gguf_put_tensor(struct gguf_writer *w, const char *name, uint32_t dtype, int ndims,
                      const uint64_t *dims, const void *data);
 int gguf_writer_save(struct gguf_writer *w, const char *path, struct err *e);

@@ -8,6 +8,7 @@
  * that a hostile file of tiny records costs no more than about 14 MiB beside its map. */
 #define GGUF_MAX_VALUES ((uint64_t)32768)
 #define GGUF_MAX_TENSORS ((uint64_t)65536)
+#define GGUF_MAX_PARTS ((uint64_t)1024)
 #define GGUF_MAX_KEY ((uint64_t)65535) /* the format's own limit */
 #define GGUF_MAX_NAME ((uint64_t)255)
 #define GGUF_ALIGN_DEFAULT ((uint64_t)32)
@@ -32,7 +33,26 @@ struct gguf {
     struct gguf_tensor *tensors;
     size_t ntensors;
     struct gguf_index value_index, tensor_index;
+    struct gguf **parts; /* the others of a split model: they own their maps */
+    size_t nparts;
 };
+
+/* ---- gguf_read.c ---- */
+
+/* Check and list all of g->map, which is g->size bytes. */
+int gguf_parse(struct gguf *g, struct err *e);
+/* Index g->tensors again after more were added; a name that stands twice is refused. */
+int gguf_index_tensors(struct gguf *g, struct err *e);
+
+/* ---- gguf_split.c ---- */
+
+/* Opens part no (from 0 on) of those that first belongs to. */
+typedef int gguf_part_fn(void *ctx, const struct gguf *first, uint32_t no, struct gguf **out,
+                         struct err *e);
+/* What a file says of itself: count 1 for a whole one. */
+int gguf_split_info(const struct gguf *g, uint32_t *no, uint32_t *count, struct err *e);
+/* Bring the other parts into the first. They belong to it even when this fails. */
+int gguf_split_join(struct gguf *first, gguf_part_fn *open_part, void *ctx, struct err *e);
 
 /* Bytes of a scalar type; 0 for strings, arrays and numbers that are no type. */
 size_t gguf_type_size(uint32_t type);

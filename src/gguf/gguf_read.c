@@ -1,26 +1,19 @@
-/* gguf_read.c: opens a GGUF file and checks all of its metadata once, so that no later read can
- * leave the map.
+/* gguf_read.c: checks all of a GGUF file's metadata once, so that no later read can leave the map.
  *
  *   "GGUF"  u32 version  u64 tensors  u64 values
  *   values:   string key, u32 type, value          string: u64 length, bytes
  *   tensors:  string name, u32 n, u64 dims[n], u32 type, u64 offset from the data's start
  *   padding to general.alignment, then the data
  *
- * Owned here: the map, the lists of values and tensors and their hashed names. Refused: version 1,
+ * Owned here: the lists of values and tensors and their hashed names. Refused: version 1,
  * big-endian files, arrays of arrays, duplicate names, unknown types, anything that does not fit
- * inside the file. The size is the one the opened descriptor has: a file that is cut afterwards by
- * someone else is outside of what can be guarded here. */
+ * inside the file. */
 #include "gguf_int.h"
 
 #include "clock.h"
 #include "utf8.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Reads forward; every take is checked against what is left. */
 struct cursor {
@@ -296,6 +289,22 @@ static int take_tensors(struct cursor *c, struct gguf *g, uint64_t n)
     return 0;
 }
 
+int gguf_index_tensors(struct gguf *g, struct err *e)
+{
+    free(g->tensor_index.slots);
+    if (index_init(&g->tensor_index, g->ntensors) != 0)
+        return err_set(e, ERR_NOMEM, "%s: no memory for %zu tensors", gguf_path(g), g->ntensors);
+    for (size_t i = 0; i < g->ntensors; i++) {
+        struct str name = g->tensors[i].name;
+        size_t slot = index_slot(&g->tensor_index, g, name, tensor_name);
+        if (g->tensor_index.slots[slot])
+            return err_set(e, ERR_FORMAT, "%s: tensor %.*s stands in two parts", gguf_path(g),
+                           STR_ARG(name));
+        g->tensor_index.slots[slot] = (uint32_t)i + 1;
+    }
+    return 0;
+}
+
 static int read_alignment(const struct gguf *g, uint64_t *align, struct err *e)
 {
     *align = GGUF_ALIGN_DEFAULT;
@@ -360,7 +369,7 @@ static int check_count(const struct cursor *c, const char *what, uint64_t n, uin
     return 0;
 }
 
-static int parse(struct gguf *g, struct err *e)
+int gguf_parse(struct gguf *g, struct err *e)
 {
     struct cursor c = {g, 0, e};
     const unsigned char *magic = NULL;
@@ -387,89 +396,6 @@ static int parse(struct gguf *g, struct err *e)
     return rc == 0 ? place_tensors(&c, g) : rc;
 }
 
-int gguf_open_mem(const void *p, size_t n, struct gguf **out, struct err *e)
-{
-    struct gguf *g = calloc(1, sizeof *g);
-    if (!g)
-        return err_set(e, ERR_NOMEM, "no memory to read a GGUF file");
-    g->map = p;
-    g->size = n;
-    int rc = parse(g, e);
-    if (rc != 0)
-        gguf_close(g);
-    else
-        *out = g;
-    return rc;
-}
-
-static int io_error(const char *path, const char *what, struct err *e)
-{
-    int code = errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO;
-    return err_set(e, code, "%s: %s: %s", path, what, strerror(errno));
-}
-
-static int map_file(const char *path, struct gguf *g, struct err *e)
-{
-    /* O_NONBLOCK so that opening a named pipe returns and is refused below. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return io_error(path, "cannot open", e);
-    struct stat st;
-    int rc = 0;
-    if (fstat(fd, &st) != 0)
-        rc = io_error(path, "cannot read its size", e);
-    else if (!S_ISREG(st.st_mode))
-        rc = err_set(e, ERR_FORMAT, "%s: not a regular file", path);
-    else if (st.st_size < 4 || (uint64_t)st.st_size > SIZE_MAX / 2)
-        rc = err_set(e, ERR_FORMAT, "%s: not a GGUF file", path);
-    if (rc == 0) {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            rc = io_error(path, "cannot map", e);
-        } else {
-            g->map = p;
-            g->size = (size_t)st.st_size;
-            g->mapped = true;
-        }
-    }
-    close(fd);
-    return rc;
-}
-
-int gguf_open(const char *path, struct gguf **out, struct err *e)
-{
-    struct gguf *g = calloc(1, sizeof *g);
-    char *copy = strdup(path);
-    if (!g || !copy) {
-        free(g);
-        free(copy);
-        return err_set(e, ERR_NOMEM, "%s: no memory", path);
-    }
-    g->path = copy;
-    int rc = map_file(path, g, e);
-    if (rc == 0)
-        rc = parse(g, e);
-    if (rc != 0)
-        gguf_close(g);
-    else
-        *out = g;
-    return rc;
-}
-
-void gguf_close(struct gguf *g)
-{
-    if (!g)
-        return;
-    if (g->mapped)
-        munmap((void *)(uintptr_t)g->map, g->size);
-    free(g->value_index.slots);
-    free(g->tensor_index.slots);
-    free(g->values);
-    free(g->tensors);
-    free(g->path);
-    free(g);
-}
-
 uint32_t gguf_version(const struct gguf *g)
 {
     return g->version;
@@ -482,7 +408,15 @@ const char *gguf_path(const struct gguf *g)
 
 uint64_t gguf_file_size(const struct gguf *g)
 {
-    return g->size;
+    uint64_t n = g->size;
+    for (size_t i = 0; i < g->nparts; i++)
+        n += g->parts[i]->size;
+    return n;
+}
+
+size_t gguf_nparts(const struct gguf *g)
+{
+    return g->nparts + 1;
 }
 
 size_t gguf_nvalues(const struct gguf *g)

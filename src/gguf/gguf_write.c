@@ -87,6 +87,13 @@ static void put_array(struct gguf_writer *w, const char *key, enum gguf_type ele
     add_u64(&w->values, n);
 }
 
+void gguf_put_u16(struct gguf_writer *w, const char *key, uint16_t v)
+{
+    put_key(w, key, GGUF_U16);
+    buf_putc(&w->values, (char)(v & 0xFF));
+    buf_putc(&w->values, (char)(v >> 8));
+}
+
 void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t v)
 {
     put_key(w, key, GGUF_U32);
@@ -120,6 +127,12 @@ void gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, 
     put_array(w, key, GGUF_STR, n);
     for (size_t i = 0; i < n; i++)
         add_str(&w->values, v[i]);
+}
+
+void gguf_put_u8s(struct gguf_writer *w, const char *key, const unsigned char *v, size_t n)
+{
+    put_array(w, key, GGUF_U8, n);
+    buf_add(&w->values, v, n);
 }
 
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n)
@@ -196,9 +209,13 @@ static bool write_all(const struct gguf_writer *w, const struct buf *head, FILE 
     ok = ok && write_padding(f, (0 - meta) & mask);
     for (size_t i = 0; ok && i < w->ntensors; i++) {
         size_t n = (size_t)w->tensors[i].nbytes;
-        ok = fwrite(w->tensors[i].data, 1, n, f) == n && write_padding(f, (0 - (uint64_t)n) & mask);
+        ok = w->tensors[i].data ? fwrite(w->tensors[i].data, 1, n, f) == n
+                                : fseeko(f, (off_t)n, SEEK_CUR) == 0;
+        ok = ok && write_padding(f, (0 - (uint64_t)n) & mask);
     }
-    return ok && fflush(f) == 0;
+    ok = ok && fflush(f) == 0;
+    /* A hole at the end is there only once the file is stretched over it. */
+    return ok && ftruncate(fileno(f), ftello(f)) == 0;
 }
 
 static int save_as(const struct gguf_writer *w, const struct buf *head, const char *tmp,

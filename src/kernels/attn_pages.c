@@ -98,7 +98,7 @@ struct view {
 
 /* Positions worked on while as many of the page wanted next are asked for: when decoding, the cache
  * lies in memory, and a page is too short for the hardware's prefetcher. */
-#define SLICE 16
+#define SLICE 8
 
 static size_t slice_end(const struct kern_attn *a, const void *wanted, size_t j, size_t hi)
 {

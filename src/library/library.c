@@ -94,8 +94,8 @@ static int make_item(const char *name, const char *path, uint64_t size, struct l
     return 0;
 }
 
-int lib_item_installed(const struct library *l, const char *name, struct library_item *out,
-                       struct err *e)
+int lib_item_file(const struct library *l, const char *name, struct library_item *out,
+                  struct err *e)
 {
     if (!lib_name_valid(str_of(name)))
         return err_set(e, ERR_NOT_FOUND, "no model %s", name);
@@ -116,6 +116,18 @@ int lib_item_installed(const struct library *l, const char *name, struct library
     free(path);
     free(record);
     return rc;
+}
+
+/* A split model bears the name its parts have before their numbers. */
+int lib_item_installed(const struct library *l, const char *name, struct library_item *out,
+                       struct err *e)
+{
+    char stem[NAME_MAX_BYTES + 1];
+    uint32_t no, count;
+    if (lib_split_name(name, stem, &no, &count))
+        name = stem;
+    int rc = lib_item_file(l, name, out, e);
+    return rc == ERR_NOT_FOUND ? lib_split_item(l, name, out, e) : rc;
 }
 
 static int add_item(const struct library *l, struct library_list *list, const char *file,
@@ -147,7 +159,7 @@ int library_list(const struct library *l, struct library_list *out, struct err *
         return err_set(e, ERR_IO, "%s: %s", l->models, strerror(errno));
     int rc = 0;
     for (struct dirent *ent; d && rc == 0 && (ent = readdir(d));)
-        if (str_ends(str_of(ent->d_name), STR(".gguf")))
+        if (str_ends(str_of(ent->d_name), STR(".gguf")) && !lib_is_later_part(ent->d_name))
             rc = add_item(l, &list, ent->d_name, e);
     if (d)
         closedir(d);
@@ -242,6 +254,7 @@ static int find_path(const char *path, struct library_item *out, struct err *e)
     uint64_t size;
     if (lib_file_size(path, &size) != 0)
         return err_set(e, ERR_NOT_FOUND, "no file %s", path);
+    size = lib_split_size(path, size);
     return make_item(path, path, size, out, e);
 }
 
@@ -270,21 +283,44 @@ static int remove_locked(struct lib_job *j)
     return 0;
 }
 
-int library_remove(const struct library *l, const char *name, struct err *e)
+static int remove_one(const struct library *l, const char *name, struct err *e)
 {
-    struct library_item it = {0};
     struct lib_job j;
-    if (lib_is_path(name))
-        return err_set(e, ERR_INVAL, "%s is a path: only models of the library are removed", name);
-    int rc = library_find(l, name, &it, e);
-    if (rc != 0)
-        return rc;
-    rc = lib_job_init(&j, l, it.name, e);
+    int rc = lib_job_init(&j, l, name, e);
     if (rc == 0)
         rc = lib_lock(&j, false);
     if (rc == 0)
         rc = remove_locked(&j);
     lib_job_done(&j);
+    return rc;
+}
+
+/* The first part goes first: without it there is no model. */
+static int remove_parts(const struct library *l, const char *name, uint32_t count, struct err *e)
+{
+    char part[NAME_MAX_BYTES + 1];
+    int rc = 0;
+    for (uint32_t i = 1; i <= count && rc == 0; i++) {
+        rc = lib_split_part(name, i, count, part, e);
+        if (rc == 0)
+            rc = remove_one(l, part, e);
+        rc = rc == ERR_NOT_FOUND && i > 1 ? 0 : rc;
+    }
+    return rc;
+}
+
+int library_remove(const struct library *l, const char *name, struct err *e)
+{
+    struct library_item it = {0};
+    char stem[NAME_MAX_BYTES + 1];
+    uint32_t no, count;
+    if (lib_is_path(name))
+        return err_set(e, ERR_INVAL, "%s is a path: only models of the library are removed", name);
+    int rc = library_find(l, name, &it, e);
+    if (rc != 0)
+        return rc;
+    rc = lib_split_file(it.path, stem, &no, &count) ? remove_parts(l, it.name, count, e)
+                                                    : remove_one(l, it.name, e);
     library_item_done(&it);
     return rc;
 }

@@ -320,7 +320,11 @@ int lib_check_gguf(struct lib_job *j, const char *label)
 {
     struct gguf *g = NULL;
     struct err why = {0};
-    int rc = gguf_open(j->part, &g, &why);
+    char stem[NAME_MAX_BYTES + 1];
+    uint32_t no, count;
+    /* Of a split model the other parts come later. */
+    int rc = lib_split_name(j->name, stem, &no, &count) ? gguf_open_file(j->part, &g, &why)
+                                                        : gguf_open(j->part, &g, &why);
     gguf_close(g);
     if (rc == 0)
         return 0;

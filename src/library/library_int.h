@@ -94,6 +94,26 @@ int lib_name_from(const char *path_or_url, char name[NAME_MAX_BYTES + 1], struct
 /* How unlike two names are; small is near. */
 unsigned lib_name_distance(const char *a, const char *b);
 
+/* ---- library_split.c: models in several files ---- */
+
+/* NAME-00002-of-00003: NAME, 2 and 3. False: another name. */
+bool lib_split_name(const char *name, char stem[NAME_MAX_BYTES + 1], uint32_t *no, uint32_t *count);
+/* The same of the path of such a file in the library. */
+bool lib_split_file(const char *path, char stem[NAME_MAX_BYTES + 1], uint32_t *no, uint32_t *count);
+int lib_split_part(const char *stem, uint32_t no, uint32_t count, char name[NAME_MAX_BYTES + 1],
+                   struct err *e);
+bool lib_is_later_part(const char *file); /* of a model that its first part stands for */
+int lib_split_item(const struct library *l, const char *stem, struct library_item *out,
+                   struct err *e);
+/* Bytes of all parts that path is one of; size if it is none. */
+uint64_t lib_split_size(const char *path, uint64_t size);
+/* The path or URL of part no, if what is that of a part; malloc'd, NULL: no memory. */
+char *lib_split_sibling(const char *what, uint32_t no, uint32_t count);
+bool lib_split_is(const char *path_or_url, uint32_t *count);
+
+/* The item of the one file models/NAME.gguf; ERR_NOT_FOUND. */
+int lib_item_file(const struct library *l, const char *name, struct library_item *out,
+                  struct err *e);
 /* The item of an installed model by its exact name; ERR_NOT_FOUND. */
 int lib_item_installed(const struct library *l, const char *name, struct library_item *out,
                        struct err *e);

@@ -71,7 +71,7 @@ static int exists(const struct lib_job *j)
 static int already_there(struct lib_job *j, const char *hex, const char *source)
 {
     struct library_item it = {0};
-    if (lib_item_installed(j->lib, j->name, &it, NULL) != 0)
+    if (lib_item_file(j->lib, j->name, &it, NULL) != 0)
         return 0;
     char found[SHA256_HEX] = "";
     int rc = 0;
@@ -162,10 +162,12 @@ static int pull_entry(struct lib_job *j, const struct library *l, const struct l
 
 /* ---- by path ---- */
 
+/* Whether a part's siblings fit is looked at before the first of them is pulled. */
 static int check_path(const char *path, uint64_t *size, struct err *e)
 {
     struct gguf *g = NULL;
-    int rc = gguf_open(path, &g, e);
+    uint32_t count;
+    int rc = lib_split_is(path, &count) ? gguf_open_file(path, &g, e) : gguf_open(path, &g, e);
     if (rc == 0)
         *size = gguf_file_size(g);
     gguf_close(g);
@@ -211,7 +213,7 @@ static int pull_path(struct lib_job *j, const struct library *l, const char *pat
 static int url_is_there(struct lib_job *j, const char *label)
 {
     struct library_item it = {0};
-    if (lib_item_installed(j->lib, j->name, &it, NULL) != 0)
+    if (lib_item_file(j->lib, j->name, &it, NULL) != 0)
         return 0;
     int rc = strcmp(it.source, label) == 0 ? 1 : exists(j);
     library_item_done(&it);
@@ -245,21 +247,93 @@ static int pull_url(struct lib_job *j, const struct library *l, const char *url,
     return rc;
 }
 
+static int pull_one(struct lib_job *j, const struct library *l, const char *what, const char *as,
+                    const struct library_watch *watch, struct err *e)
+{
+    const struct library_entry *en = library_entry_find(l, what);
+    if (lib_is_url(what))
+        return pull_url(j, l, what, as, watch, e);
+    if (en)
+        return pull_entry(j, l, en, as, watch, e);
+    if (lib_is_path(what))
+        return pull_path(j, l, what, as, watch, e);
+    return err_set(e, ERR_NOT_FOUND,
+                   "%s is no model of the catalogue, no URL and no path of a GGUF file", what);
+}
+
+/* ---- in several files ---- */
+
+static int check_whole(const char *path, struct err *e)
+{
+    struct gguf *g = NULL;
+    int rc = gguf_open(path, &g, e);
+    gguf_close(g);
+    return rc;
+}
+
+static int split_stem(const char *what, const char *as, char stem[NAME_MAX_BYTES + 1],
+                      struct err *e)
+{
+    char name[NAME_MAX_BYTES + 1];
+    uint32_t no, count;
+    if (as) {
+        if (!lib_name_valid(str_of(as)))
+            return err_set(e, ERR_INVAL, "%s cannot be the name of a model", as);
+        snprintf(stem, NAME_MAX_BYTES + 1, "%s", as);
+        return 0;
+    }
+    char *label = lib_is_url(what) ? lib_url_label(what) : strdup(what);
+    int rc = label ? lib_name_from(label, name, e) : err_set(e, ERR_NOMEM, "no memory to pull");
+    if (rc == 0 && !lib_split_name(name, stem, &no, &count))
+        rc = err_set(e, ERR_INVAL, "no name for a model can be made from %s", label);
+    free(label);
+    return rc;
+}
+
+/* From the last part to the first, each a pull of its own, so that a broken one goes on where it
+ * was. What was done is in place, and a second pull leaves it there. */
+static int pull_parts(struct lib_job *j, const struct library *l, const char *what,
+                      const char *stem, uint32_t count, const struct library_watch *watch,
+                      struct err *e)
+{
+    int rc = 0;
+    for (uint32_t i = count; i >= 1 && rc == 0; i--) {
+        char part[NAME_MAX_BYTES + 1];
+        char *from = lib_split_sibling(what, i, count);
+        lib_job_done(j);
+        rc = from ? lib_split_part(stem, i, count, part, e) : err_set(e, ERR_NOMEM, "no memory");
+        if (rc == 0)
+            rc = pull_one(j, l, from, part, watch, e);
+        free(from);
+    }
+    return rc == 0 ? check_whole(j->model, e) : rc;
+}
+
+static int pull_split(struct lib_job *j, const struct library *l, const char *what, const char *as,
+                      uint32_t count, const struct library_watch *watch, struct err *e)
+{
+    char stem[NAME_MAX_BYTES + 1];
+    struct library_item it = {0};
+    int rc = split_stem(what, as, stem, e);
+    if (rc == 0 && lib_item_file(l, stem, &it, NULL) == 0)
+        rc =
+            err_set(e, ERR_EXISTS,
+                    "another model is called %s already: \"weir rm %s\" removes it, or give a name",
+                    stem, stem);
+    library_item_done(&it);
+    if (rc == 0 && !lib_is_url(what))
+        rc = check_whole(what, e);
+    return rc == 0 ? pull_parts(j, l, what, stem, count, watch, e) : rc;
+}
+
 int library_pull(const struct library *l, const char *what, const char *as,
                  const struct library_watch *watch, struct library_item *out, struct err *e)
 {
     struct lib_job j = {.lock_fd = -1};
-    const struct library_entry *en = library_entry_find(l, what);
-    int rc;
-    if (lib_is_url(what))
-        rc = pull_url(&j, l, what, as, watch, e);
-    else if (en)
-        rc = pull_entry(&j, l, en, as, watch, e);
-    else if (lib_is_path(what))
-        rc = pull_path(&j, l, what, as, watch, e);
-    else
-        rc = err_set(e, ERR_NOT_FOUND,
-                     "%s is no model of the catalogue, no URL and no path of a GGUF file", what);
+    uint32_t count;
+    bool split = (lib_is_url(what) || lib_is_path(what)) && lib_split_is(what, &count);
+    int rc =
+        split ? pull_split(&j, l, what, as, count, watch, e) : pull_one(&j, l, what, as, watch, e);
     if (rc == 0 && out)
         rc = lib_item_installed(l, j.name, out, e);
     lib_job_done(&j);

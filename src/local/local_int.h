@@ -4,6 +4,8 @@
 
 #include "local.h"
 
+#include <pthread.h>
+
 struct local {
     struct gen_backend backend; /* first: a backend's pointer is its local's */
     char *name;
@@ -17,6 +19,8 @@ struct local {
     struct gen_caps caps;
     int32_t *end_ids;
     size_t nend_ids;
+    pthread_mutex_t words_lock;
+    struct grammar_vocab *words; /* locked while it is made, at the first need */
 };
 
 /* A prompt made ready: what count() keeps for start(). */
@@ -30,6 +34,24 @@ int local_check(const struct local *l, const struct gen_req *req, struct err *e)
 int local_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
                   struct err *e);
 void local_prompt_done(struct local_prompt *p);
+
+/* A request's sampling and the lists it points to, until the engine has its own copy. */
+struct local_sampling {
+    struct engine_sampling s;
+    struct engine_bias *bias;
+    uint64_t *breaks;
+};
+/* ERR_INVAL names the field. */
+int local_sampling_make(struct local *l, const struct gen_req *req, struct local_sampling *out,
+                        struct err *e);
+void local_sampling_done(struct local_sampling *s);
+
+/* ---- local_grammar.c ---- */
+/* What holds the answer to the request's format, grammar and tools; NULL: nothing does. ERR_* names
+ * the field, and of a schema the place. */
+int local_grammar_make(const struct local *l, const struct gen_req *req, bool thinks,
+                       struct grammar **out, struct err *e);
+int local_words(struct local *l, const struct grammar_vocab **out, struct err *e);
 
 int local_count(struct gen_backend *b, const struct gen_req *req, struct str model,
                 struct gen_count *out, struct err *e);

@@ -46,7 +46,8 @@ static int check_tools(const struct local *l, const struct gen_req *req, struct 
         return 0;
     if (!l->caps.tools)
         return err_set(e, ERR_UNSUPPORTED, "tools: model '%s' cannot call tools", l->name);
-    if (req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED)
+    bool forced = req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED;
+    if (forced && !tmpl_syntax_form(l->syntax))
         return err_set(e, ERR_UNSUPPORTED,
                        "tool_choice: model '%s' cannot be made to call a tool, only offered it",
                        l->name);
@@ -76,9 +77,6 @@ int local_check(const struct local *l, const struct gen_req *req, struct err *e)
     if (req->n > 1)
         return err_set(e, ERR_UNSUPPORTED, "n: model '%s' gives one answer, not %d", l->name,
                        req->n);
-    if (req->format != GEN_FORMAT_TEXT)
-        return err_set(e, ERR_UNSUPPORTED, "response_format: model '%s' cannot be held to %s",
-                       l->name, req->format == GEN_FORMAT_JSON ? "JSON" : "a schema");
     return req->kind == GEN_CHAT ? check_chat(l, req, e) : 0;
 }
 
@@ -200,12 +198,12 @@ int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *te
     return rc ? rc : encode(l, req, text, ids, e);
 }
 
-/* Does the template's own text end with an open <think>? */
-static bool ends_thinking(const struct tmpl_out *text)
+/* Does the template's own text end inside reasoning? */
+static bool ends_thinking(const struct local *l, const struct tmpl_out *text)
 {
     if (!text->nruns || text->runs[text->nruns - 1].untrusted)
         return false;
-    return str_ends(str_trim(buf_str(&text->text)), STR("<think>"));
+    return tmpl_syntax_opens_thinking(l->syntax, buf_str(&text->text));
 }
 
 int local_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
@@ -215,7 +213,7 @@ int local_prepare(struct local *l, const struct gen_req *req, struct local_promp
     struct local_prompt p = {0};
     tmpl_out_init(&text, MAX_TEXT);
     int rc = local_render(l, req, &text, &p.ids, e);
-    p.thinks = rc == 0 && req->kind == GEN_CHAT && ends_thinking(&text);
+    p.thinks = rc == 0 && req->kind == GEN_CHAT && ends_thinking(l, &text);
     tmpl_out_done(&text);
     if (rc)
         local_prompt_done(&p);

@@ -12,7 +12,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum { MAX_HELD = 8 << 20, MAX_PIECE = 1 << 20 };
 
@@ -21,6 +20,7 @@ struct gen_run {
     const struct gen_req *req; /* lives until the end has been delivered */
     struct gen_sink sink;
     struct engine_run *er;
+    struct grammar *grammar; /* NULL: none */
     struct tmpl_parser *parser;
     struct tmpl_hold hold;
     struct buf piece; /* the bytes of the token in hand */
@@ -149,6 +149,12 @@ static struct gen_logprob name_token(struct gen_run *r, const struct engine_logp
         .token = str_n(NULL, bytes->n - *from), .id = lp->id, .logprob = lp->logprob};
 }
 
+/* A control token is shown to the parser where the model's syntax has it, and to nobody else. */
+static bool is_syntax(const struct gen_run *r, int32_t id)
+{
+    return tok_is_control(r->l->tok, id) && tmpl_parser_wants(r->parser, tok_piece(r->l->tok, id));
+}
+
 /* The token's bytes and, where they are wanted, its log-probabilities to the hold. The bytes of the
  * alternatives are gathered first: the buffer may move while it grows. */
 static void hold_token(struct gen_run *r, const struct engine_token *t)
@@ -157,7 +163,7 @@ static void hold_token(struct gen_run *r, const struct engine_token *t)
     size_t from[32], n = 0;
     struct buf names = BUF_INIT(MAX_PIECE);
     buf_clear(&r->piece);
-    tok_decode(r->l->tok, t->id, r->opens_text, false, &r->piece);
+    tok_decode(r->l->tok, t->id, r->opens_text, is_syntax(r, t->id), &r->piece);
     r->opens_text = false;
     struct str bytes = buf_str(&r->piece);
     if (!r->req->logprobs) {
@@ -249,30 +255,6 @@ static void on_end(void *ctx, enum engine_end end, const struct engine_stats *s,
 
 /* ---- starting ---- */
 
-static uint64_t random_seed(void)
-{
-    uint64_t s = 0;
-    if (getrandom(&s, sizeof s, 0) != (ssize_t)sizeof s)
-        s = (uint64_t)(uintptr_t)&s;
-    return s;
-}
-
-static struct engine_sampling sampling_of(const struct gen_req *req)
-{
-    const struct gen_sampling *s = &req->sampling;
-    return (struct engine_sampling){
-        .temperature = s->set & GEN_SET_TEMPERATURE ? s->temperature : LOCAL_TEMPERATURE,
-        .top_p = s->set & GEN_SET_TOP_P ? s->top_p : LOCAL_TOP_P,
-        .min_p = s->set & GEN_SET_MIN_P ? s->min_p : LOCAL_MIN_P,
-        .top_k = s->set & GEN_SET_TOP_K ? s->top_k : LOCAL_TOP_K,
-        .repeat_penalty = s->set & GEN_SET_REPEAT ? s->repeat_penalty : 1,
-        .frequency_penalty = s->set & GEN_SET_FREQUENCY ? s->frequency_penalty : 0,
-        .presence_penalty = s->set & GEN_SET_PRESENCE ? s->presence_penalty : 0,
-        .seed = s->set & GEN_SET_SEED ? s->seed : random_seed(),
-        .top_logprobs = req->logprobs ? req->top_logprobs : -1,
-    };
-}
-
 static struct gen_run *run_new(struct local *l, const struct gen_req *req, bool thinks,
                                struct gen_sink sink)
 {
@@ -289,7 +271,7 @@ static struct gen_run *run_new(struct local *l, const struct gen_req *req, bool 
     r->clean = BUF_INIT(MAX_HELD * 3);
     atomic_init(&r->cancelled, false);
     tmpl_hold_init(&r->hold, MAX_HELD);
-    r->parser = tmpl_parser_new(chat ? l->syntax : TMPL_SYNTAX_PLAIN, tools, 0,
+    r->parser = tmpl_parser_new(chat ? l->syntax : TMPL_SYNTAX_PLAIN, tools ? req : NULL, 0,
                                 (struct gen_sink){.event = pass, .ctx = r});
     if (r->parser && thinks)
         tmpl_parser_thinks(r->parser);
@@ -302,16 +284,33 @@ static struct gen_run *run_new(struct local *l, const struct gen_req *req, bool 
 static int submit(struct local *l, const struct gen_req *req, const struct local_prompt *p,
                   struct gen_sink sink, struct gen_run **out, struct err *e)
 {
+    struct local_sampling sampling;
+    int rc = local_sampling_make(l, req, &sampling, e);
+    if (rc)
+        return rc;
     struct gen_run *r = run_new(l, req, p->thinks, sink);
-    if (!r)
+    if (!r) {
+        local_sampling_done(&sampling);
         return err_set(e, ERR_NOMEM, "no memory for a run");
+    }
+    const struct grammar_vocab *words = NULL;
+    rc = local_grammar_make(l, req, p->thinks, &r->grammar, e);
+    if (!rc && r->grammar)
+        rc = local_words(l, &words, e);
+    if (rc) {
+        local_sampling_done(&sampling);
+        local_release(r);
+        return rc;
+    }
     struct engine_job job = {
         .tokens = p->ids.p,
         .ntokens = p->ids.n,
         .max_tokens = req->max_tokens,
-        .sampling = sampling_of(req),
+        .sampling = sampling.s,
         .end_ids = l->end_ids,
         .nend_ids = l->nend_ids,
+        .grammar = r->grammar,
+        .vocab = words,
         .on_token = on_token,
         .on_end = on_end,
         .ctx = r,
@@ -320,7 +319,8 @@ static int submit(struct local *l, const struct gen_req *req, const struct local
      * end it. */
     struct gen_run *before = *out;
     *out = r;
-    int rc = engine_submit(l->engine, &job, &r->er, e);
+    rc = engine_submit(l->engine, &job, &r->er, e);
+    local_sampling_done(&sampling);
     if (rc) {
         *out = before;
         local_release(r);
@@ -365,6 +365,7 @@ void local_release(struct gen_run *run)
     if (!run)
         return;
     engine_release(run->er);
+    grammar_free(run->grammar);
     tmpl_parser_free(run->parser);
     tmpl_hold_done(&run->hold);
     buf_done(&run->piece);

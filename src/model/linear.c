@@ -3,7 +3,7 @@
  * Columns are packed once for all products that read them. A small batch is packed by every worker
  * into its own memory, which saves the barrier a shared packing needs; the bits are the same. On
  * the exact path a tile of rows is unpacked to floats and multiplied by the float kernel, so that
- * no copy of the weights is ever made. Called by forward.c inside a pool job. */
+ * no copy of the weights is ever made. Called by the blocks inside a pool job. */
 #include "model_int.h"
 
 static size_t round_up(size_t n, size_t to)
@@ -29,10 +29,30 @@ static const float *normalise(struct model_run *r, const float *x, size_t stride
     return out;
 }
 
+unsigned char *pack_for(struct model_run *r, const float *x, size_t stride, size_t n, size_t c0,
+                        size_t c1, const struct linear *const *lin, int nlin, unsigned char *to,
+                        struct packed *out)
+{
+    const struct kern *k = r->m->kern;
+    *out = (struct packed){.x = x, .stride = stride};
+    for (int i = 0; i < nlin; i++) {
+        if (lin[i]->w.rows == 0)
+            continue;
+        enum kern_type type = k->act_as(run_type(r, lin[i]), n);
+        if (packed_find(out, type))
+            continue;
+        if (c0 < c1)
+            k->act_pack(type, x, stride, n, lin[i]->w.k, c0, c1, to);
+        out->type[out->n] = type;
+        out->p[out->n++] = to;
+        to += round_up(k->act_bytes(type, n, lin[i]->w.k), 64);
+    }
+    return to;
+}
+
 void linear_pack(struct model_run *r, int w, int workers, const float *x, size_t stride, size_t n,
                  const float *norm, const struct linear *const *lin, int nlin, struct packed *out)
 {
-    const struct kern *k = r->m->kern;
     bool alone = n <= MODEL_PRIVATE_COLUMNS;
     unsigned char *to = alone ? r->workers[w].pack : r->pack;
     size_t c0 = 0, c1 = n;
@@ -42,17 +62,7 @@ void linear_pack(struct model_run *r, int w, int workers, const float *x, size_t
         x = normalise(r, x, stride, c0, c1, norm, alone ? r->workers[w].norm : r->norm);
         stride = r->x_stride;
     }
-    out->n = 0;
-    for (int i = 0; i < nlin; i++) {
-        enum kern_type type = run_type(r, lin[i]);
-        if (packed_find(out, type))
-            continue;
-        if (c0 < c1)
-            k->act_pack(type, x, stride, n, lin[i]->w.k, c0, c1, to);
-        out->type[out->n] = type;
-        out->p[out->n++] = to;
-        to += round_up(k->act_bytes(type, n, lin[i]->w.k), 64);
-    }
+    pack_for(r, x, stride, n, c0, c1, lin, nlin, to, out);
     if (!alone)
         pool_barrier(r->pool);
 }
@@ -100,7 +110,7 @@ void linear_rows(struct model_run *r, int w, const struct linear *l, const struc
 {
     if (r0 >= r1)
         return;
-    const void *act = packed_find(p, run_type(r, l));
+    const void *act = packed_find(p, r->m->kern->act_as(run_type(r, l), n));
     if (r->exact && l->w.type != KERN_F32)
         exact_rows(r, w, l, act, n, r0, r1, out, out_stride);
     else
@@ -114,4 +124,47 @@ void linear_rows(struct model_run *r, int w, const struct linear *l, const struc
                                            .scratch = r->workers[w].mul});
     if (l->bias || l->scale != 1.0f)
         scale_and_bias(l, n, r0, r1, out, out_stride);
+}
+
+/* A block's output joins the residual stream, rows [r0, r1) of it. */
+static void add_rows(struct model_run *r, size_t n, size_t r0, size_t r1, float *x)
+{
+    float scale = r->m->b.residual_scale;
+    for (size_t c = 0; c < n; c++) {
+        float *to = x + c * r->x_stride + r0, *branch = r->branch + c * r->x_stride + r0;
+        if (scale != 1.0f)
+            for (size_t i = 0; i < r1 - r0; i++)
+                branch[i] *= scale;
+        r->m->kern->add(to, branch, r1 - r0, to);
+    }
+}
+
+/* A norm on the way needs whole columns, so that the workers meet first. */
+void branch_add(struct model_run *r, int w, int workers, const float *post_norm, size_t n,
+                size_t r0, size_t r1, float *x)
+{
+    if (!post_norm) {
+        add_rows(r, n, r0, r1, x);
+        return;
+    }
+    size_t width = (size_t)r->m->t.width, c0, c1;
+    pool_barrier(r->pool);
+    pool_share(n, 1, w, workers, &c0, &c1);
+    for (size_t c = c0; c < c1; c++) {
+        float *branch = r->branch + c * r->x_stride;
+        r->m->kern->rms_norm(branch, post_norm, r->m->t.norm_eps, width, branch);
+        r->m->kern->add(x + c * r->x_stride, branch, width, x + c * r->x_stride);
+    }
+}
+
+void linear_add(struct model_run *r, int w, int workers, const struct linear *l, const float *in,
+                size_t in_stride, const float *post_norm, size_t n, float *x)
+{
+    const struct linear *const lin[] = {l};
+    struct packed p;
+    linear_pack(r, w, workers, in, in_stride, n, NULL, lin, 1, &p);
+    size_t r0, r1;
+    pool_share(l->w.rows, KERN_ROW_GRAIN, w, workers, &r0, &r1);
+    linear_rows(r, w, l, &p, n, r0, r1, r->branch, r->x_stride);
+    branch_add(r, w, workers, post_norm, n, r0, r1, x);
 }

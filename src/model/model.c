@@ -39,6 +39,9 @@ void model_free(struct model *m)
     if (!m)
         return;
     free(m->layers);
+    free(m->moes);
+    free(m->deltas);
+    free(m->kinds);
     gguf_close(m->g);
     free(m);
 }
@@ -63,14 +66,83 @@ uint64_t model_params(const struct model *m)
     return m->params;
 }
 
+static uint64_t macs_of(const struct kern_mat *w)
+{
+    return w->data ? (uint64_t)w->rows * w->k : 0;
+}
+
+static uint64_t layer_macs(const struct layer *l, uint64_t used)
+{
+    const struct linear *dense[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++)
+        sum += macs_of(&dense[i]->w);
+    if (!l->moe)
+        return sum;
+    const struct moe *x = l->moe;
+    const struct linear *shared[] = {&x->router, &x->shared_gate, &x->shared_up, &x->shared_down};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        sum += macs_of(&shared[i]->w);
+    return sum + used * (macs_of(&x->gate.w) + macs_of(&x->up.w) + macs_of(&x->down.w));
+}
+
+uint64_t model_macs(const struct model *m, bool output)
+{
+    uint64_t sum = output ? macs_of(&m->output.w) : 0;
+    for (int i = 0; i < m->t.layers; i++)
+        sum += layer_macs(&m->layers[i], (uint64_t)m->b.experts_used);
+    return sum;
+}
+
+uint64_t model_active_bytes(const struct model *m)
+{
+    return m->active_bytes;
+}
+
+int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS])
+{
+    int n = 0;
+    const struct linear *const dense[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++)
+        if (dense[i]->w.rows > 0)
+            out[n++] = *dense[i];
+    if (l->delta) {
+        const struct delta *d = l->delta;
+        const struct linear net[] = {d->qkv, d->gate, d->alpha, d->beta};
+        for (size_t i = 0; i < sizeof net / sizeof *net; i++)
+            if (net[i].w.rows > 0)
+                out[n++] = net[i];
+    }
+    if (!l->moe)
+        return n;
+    const struct moe *x = l->moe;
+    const struct linear all[] = {x->router,
+                                 x->shared_router,
+                                 x->shared_gate,
+                                 x->shared_up,
+                                 x->shared_down,
+                                 expert_linear(&x->gate, 0),
+                                 expert_linear(&x->up, 0),
+                                 expert_linear(&x->down, 0)};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].w.rows > 0)
+            out[n++] = all[i];
+    return n;
+}
+
+bool model_is_mixture(const struct model *m)
+{
+    return m->b.experts > 0;
+}
+
 bool model_is_f32(const struct model *m)
 {
     bool f32 = m->output.w.type == KERN_F32 && m->embed.type == KERN_F32;
     for (int i = 0; i < m->t.layers; i++) {
-        const struct layer *l = &m->layers[i];
-        const struct linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            f32 = f32 && all[j]->w.type == KERN_F32;
+        struct linear all[MODEL_LINEARS];
+        int n = layer_linears(&m->layers[i], all);
+        for (int j = 0; j < n; j++)
+            f32 = f32 && all[j].w.type == KERN_F32;
     }
     return f32;
 }

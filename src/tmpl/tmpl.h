@@ -59,14 +59,69 @@ void tmpl_describe(const struct tmpl *t, struct tmpl_traits *out);
 /* Feeds decoded text, emits GEN_EV_TEXT, REASONING and tool events to the sink. Half-written syntax
  * becomes text at the end, never an error. One per choice. */
 struct tmpl_parser;
+/* The ways in which families write calls and reasoning: rows of the table in tmpl_syntax.c. */
 enum tmpl_syntax {
-    TMPL_SYNTAX_PLAIN,  /* everything is text */
-    TMPL_SYNTAX_HERMES, /* <tool_call>{json}</tool_call>, <think> ... </think> */
+    TMPL_SYNTAX_PLAIN,          /* everything is text */
+    TMPL_SYNTAX_THINK,          /* <think> ... </think>, no calls */
+    TMPL_SYNTAX_HERMES,         /* <tool_call>{json}</tool_call>: Hermes, Qwen, Granite 4, Bielik */
+    TMPL_SYNTAX_QWEN_XML,       /* <function=f><parameter=a>: Qwen3-Coder, Qwen3.5, Nemotron 3 */
+    TMPL_SYNTAX_SEED,           /* the same in <seed:tool_call>, <seed:think> */
+    TMPL_SYNTAX_LLAMA,          /* bare {"name", "parameters"}, <|python_tag|> */
+    TMPL_SYNTAX_MISTRAL,        /* [TOOL_CALLS]f[ARGS]{json}, [THINK] */
+    TMPL_SYNTAX_MISTRAL_LIST,   /* [TOOL_CALLS][{json}]: before Mistral Small 3.2 */
+    TMPL_SYNTAX_HARMONY,        /* gpt-oss: <|channel|>, <|message|> */
+    TMPL_SYNTAX_DEEPSEEK,       /* R1, V3, V3.1: tool calls begin */
+    TMPL_SYNTAX_DSML,           /* V3.2 */
+    TMPL_SYNTAX_DSML_V4,        /* V4: another name of the section */
+    TMPL_SYNTAX_KIMI,           /* K2 */
+    TMPL_SYNTAX_KIMI_K3,        /* <|open|>call tool="f"<|sep|> */
+    TMPL_SYNTAX_GLM,            /* <tool_call>f <arg_key>: GLM 4.x, Laguna, Ling 3, Spark */
+    TMPL_SYNTAX_HY,             /* the same with names of Hunyuan's own */
+    TMPL_SYNTAX_MINIMAX,        /* M2: <invoke name="f"><parameter name="a"> */
+    TMPL_SYNTAX_MINIMAX_M3,     /* elements named after the parameters */
+    TMPL_SYNTAX_MUSE,           /* <atem:invoke name="f">, to=self */
+    TMPL_SYNTAX_FUNCTIONARY_31, /* <function=f>{json}</function> */
+    TMPL_SYNTAX_FUNCTIONARY_32, /* >>>f\n{json} */
+    TMPL_SYNTAX_FIREFUNCTION,   /* functools[{json}] */
+    TMPL_SYNTAX_GRANITE,        /* <|tool_call|>[{json}] */
+    TMPL_SYNTAX_COHERE,         /* <|START_ACTION|>, <|START_THINKING|> */
+    TMPL_SYNTAX_LFM2,           /* <|tool_call_start|>[f(a=1)]<|tool_call_end|> */
+    TMPL_SYNTAX_OLMO,           /* <function_calls>f(a=1)</function_calls> */
+    TMPL_SYNTAX_APERTUS,        /* <|tools_prefix|>[{"f": {json}}]<|tools_suffix|> */
+    TMPL_SYNTAX_NEMOTRON,       /* <TOOLCALL>[{json}]</TOOLCALL> */
+    TMPL_SYNTAX_APRIEL,         /* <tool_calls>[{json}]</tool_calls>, <thinking> */
+    TMPL_SYNTAX_GEMMA,          /* Gemma 4: <|tool_call>call:f{a:1}<tool_call|>, <|channel> */
+    TMPL_SYNTAX_SOLAR,          /* <|tool_call:begin|> */
+    TMPL_SYNTAX_GIGACHAT,       /* <|function_call|>{json} */
+    TMPL_NSYNTAX
 };
 enum tmpl_syntax tmpl_syntax_of(const struct tmpl *t);
-/* NULL when out of memory. */
-struct tmpl_parser *tmpl_parser_new(enum tmpl_syntax syntax, bool tools_offered, int32_t index,
-                                    struct gen_sink sink);
+/* Can calls of tools be read in it? */
+bool tmpl_syntax_calls(enum tmpl_syntax syntax);
+/* Does a prompt that ends so leave the model inside its reasoning? */
+bool tmpl_syntax_opens_thinking(enum tmpl_syntax syntax, struct str prompt);
+
+/* How a call is written, for a grammar that holds a model to it. `trigger` NULL: this syntax's
+ * arguments are not JSON, or its calls have no beginning of their own.
+ *
+ *   trigger before_name NAME between ARGUMENTS after (separator before_name ...)* end */
+struct tmpl_call_form {
+    const char *trigger;     /* what begins calls: from here on the grammar holds */
+    const char *before_name; /* after the trigger, and again after each separator */
+    const char *between;     /* name and arguments */
+    const char *after;       /* the arguments */
+    const char *separator;   /* between two calls; NULL: one call at a time */
+    const char *end;         /* after the last call */
+};
+/* NULL: none. */
+const struct tmpl_call_form *tmpl_syntax_form(enum tmpl_syntax syntax);
+
+/* The tools of `req` are what calls are read for, and their schemas say what is text; NULL, or none
+ * in it: what looks like a call is text. It must outlive the parser. NULL when out of memory. */
+struct tmpl_parser *tmpl_parser_new(enum tmpl_syntax syntax, const struct gen_req *req,
+                                    int32_t index, struct gen_sink sink);
+/* Is this text of a control token part of the syntax? Then it must be fed; others must not. */
+bool tmpl_parser_wants(const struct tmpl_parser *p, struct str token);
 void tmpl_parser_free(struct tmpl_parser *p);
 /* The prompt ended with an open <think>: what comes first is reasoning. Before the first feed. */
 void tmpl_parser_thinks(struct tmpl_parser *p);

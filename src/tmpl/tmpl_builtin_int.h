@@ -15,6 +15,21 @@ builtin_fn seq_dictsort, seq_first, seq_items, seq_join, seq_last, seq_list, seq
     seq_min, seq_reject, seq_rejectattr, seq_reverse, seq_select, seq_selectattr, seq_sort, seq_sum,
     seq_unique;
 
+struct keyed {
+    struct val key, item, shown;
+};
+struct val seq_attr(struct ctx *c, struct val v, struct val path);
+struct val seq_fold(struct ctx *c, struct val v, bool exact);
+/* The items in the order of their keys; v is left in it. */
+struct val seq_sorted(struct ctx *c, struct keyed *v, size_t n, bool down);
+
+void text_pad(struct ctx *c, struct sb *b, struct str fill, size_t n); /* n times */
+builtin_fn text_format;                                                /* str.format */
+builtin_fn seq_groupby, seq_batch, seq_slice, global_cycler, global_joiner;
+const struct builtin *layout_method(struct str name); /* of strings */
+const struct builtin *layout_filter(struct str name);
+const struct builtin *group_method(enum val_kind kind, struct str name);
+
 const struct builtin *builtin_in(const struct builtin *v, size_t n, struct str name);
 
 #endif

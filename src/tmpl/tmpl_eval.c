@@ -164,13 +164,33 @@ static void bind_params(struct ctx *c, const struct node *m, const struct args *
     }
 }
 
+/* What no parameter takes. */
+static void bind_rest(struct ctx *c, const struct node *m, const struct args *a)
+{
+    struct val rest = val_list(c, V_TUPLE, 0), named = val_dict(c, V_DICT);
+    for (size_t i = m->m; i < a->n && !c->rc; i++)
+        val_push(c, rest.l, a->v[i]);
+    for (size_t k = 0; k < a->m && !c->rc; k++) {
+        bool known = str_is(a->names[k], "caller");
+        for (size_t i = 0; i < m->m; i++)
+            known |= str_eq(a->names[k], c->t->names[m->names[i]]);
+        if (!known)
+            val_put(c, named.d, val_borrow(c, a->names[k], false), a->named[k]);
+    }
+    if (m->op & MACRO_VARARGS)
+        eval_define(c, c->scope, c->t->name_varargs, rest);
+    if (m->op & MACRO_KWARGS)
+        eval_define(c, c->scope, c->t->name_kwargs, named);
+}
+
 static void check_params(struct ctx *c, const struct node *m, const struct args *a)
 {
-    if (a->n > m->m)
+    if (a->n > m->m && !(m->op & MACRO_VARARGS))
         eval_fail(c, ERR_FORMAT, "macro '%.*s' takes %zu arguments, not %zu",
                   STR_ARG(c->t->names[m->name]), m->m, a->n);
     for (size_t k = 0; k < a->m; k++) {
-        bool known = str_is(a->names[k], "caller");
+        bool known =
+            m->op & MACRO_KWARGS || (m->op & MACRO_CALLER && str_is(a->names[k], "caller"));
         for (size_t i = 0; i < m->m; i++)
             known |= str_eq(a->names[k], c->t->names[m->names[i]]);
         if (!known)
@@ -188,18 +208,38 @@ struct val eval_macro(struct ctx *c, const struct vfn *f, const struct args *a)
         return UNDEF;
     struct scope *old_scope = c->scope;
     struct sb *old_out = c->out, text = {0};
-    int old_loops = c->loop_depth;
     c->scope = s;
     c->out = &text;
-    c->loop_depth = 0;
     bind_params(c, m, a);
+    if (m->op & (MACRO_VARARGS | MACRO_KWARGS))
+        bind_rest(c, m, a);
     for (size_t k = 0; k < a->m; k++)
         if (str_is(a->names[k], "caller"))
             eval_define(c, s, c->t->name_caller, a->named[k]);
     eval_body(c, m->v, m->n);
     c->scope = old_scope;
     c->out = old_out;
-    c->loop_depth = old_loops;
+    return sb_take(c, &text);
+}
+
+static void run_loop(struct ctx *c, const struct node *x, struct val over, int depth);
+
+/* A recursive loop called by its own body: its text over other items. */
+static struct val loop_again(struct ctx *c, const struct vloop *loop, const struct args *a)
+{
+    if (a->n != 1)
+        return eval_fail(c, ERR_FORMAT, "loop() takes one argument, not %zu", a->n);
+    if (c->depth >= MAX_DEPTH)
+        return eval_fail(c, ERR_LIMIT, "evaluation nested more than %d deep", MAX_DEPTH);
+    struct scope *old = c->scope;
+    struct sb *out = c->out, text = {0};
+    c->scope = loop->scope;
+    c->out = &text;
+    c->depth++;
+    run_loop(c, loop->again, a->v[0], loop->depth + 1);
+    c->depth--;
+    c->scope = old;
+    c->out = out;
     return sb_take(c, &text);
 }
 
@@ -209,6 +249,8 @@ struct val eval_call(struct ctx *c, struct val f, const struct args *a)
         return UNDEF;
     if (f.k == V_UNDEF && f.undef)
         return eval_fail(c, ERR_FORMAT, "'%s' is undefined", f.undef);
+    if (f.k == V_LOOP && f.loop->again)
+        return loop_again(c, f.loop, a);
     if (f.k != V_FN)
         return eval_fail(c, ERR_FORMAT, "%s cannot be called", val_type(f));
     if (f.fn->macro)
@@ -427,9 +469,9 @@ static void run_if(struct ctx *c, const struct node *x)
 }
 
 /* The items that pass the loop's own condition. */
-static struct vlist *loop_items(struct ctx *c, const struct node *x)
+static struct vlist *loop_items(struct ctx *c, const struct node *x, struct val over)
 {
-    struct vlist *all = val_iter(c, eval_expr(c, x->b));
+    struct vlist *all = val_iter(c, over);
     if (!all || !x->c)
         return all;
     struct val kept = val_list(c, V_LIST, 0);
@@ -446,9 +488,9 @@ static struct vlist *loop_items(struct ctx *c, const struct node *x)
     return c->rc ? NULL : kept.l;
 }
 
-static void run_for(struct ctx *c, const struct node *x)
+static void run_loop(struct ctx *c, const struct node *x, struct val over, int depth)
 {
-    struct vlist *items = loop_items(c, x);
+    struct vlist *items = loop_items(c, x, over);
     if (!items || c->rc)
         return;
     /* A loop over a list that its body grows must end: the count is taken once. */
@@ -457,7 +499,7 @@ static void run_for(struct ctx *c, const struct node *x)
     struct scope *up = c->scope;
     if (!loop)
         return;
-    *loop = (struct vloop){.items = items, .depth = ++c->loop_depth};
+    *loop = (struct vloop){.items = items, .depth = depth, .again = x->op ? x : NULL, .scope = up};
     for (size_t i = 0; i < n && i < items->n && !c->rc; i++) {
         c->scope = scope_new(c, up);
         if (!c->scope)
@@ -471,7 +513,6 @@ static void run_for(struct ctx *c, const struct node *x)
         if (flow == FLOW_BREAK)
             break;
     }
-    c->loop_depth--;
     c->scope = up;
     if (!n)
         eval_body(c, x->w, x->m);
@@ -524,7 +565,8 @@ static void run(struct ctx *c, const struct node *x)
     case N_TEXT: sb_str(c, c->out, x->k.s); break;
     case N_PRINT: sb_val(c, c->out, eval_expr(c, x->a)); break;
     case N_IF: run_if(c, x); break;
-    case N_FOR: run_for(c, x); break;
+    case N_FOR: run_loop(c, x, eval_expr(c, x->b), 1); break;
+    case N_DO: eval_expr(c, x->a); break;
     case N_SET: eval_assign(c, x->a, eval_expr(c, x->b)); break;
     case N_SETBLOCK: eval_assign(c, x->a, capture(c, x)); break;
     case N_FILTERBLOCK: sb_val(c, c->out, capture(c, x)); break;

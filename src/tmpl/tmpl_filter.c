@@ -4,8 +4,10 @@
 
 #include "utf8.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <utf8proc.h>
 
 struct val arg_at(const struct args *a, size_t i, const char *name, struct val missing)
@@ -166,8 +168,10 @@ static struct val f_indent(struct ctx *c, const struct args *a)
     struct sb b = {0}, pad = {0};
     if (width.k == V_STR)
         sb_str(c, &pad, width.s);
-    for (int64_t i = 0; width.k == V_INT && i < width.i && !c->rc; i++)
-        sb_puts(c, &pad, " ");
+    if (width.k == V_INT && width.i > 1 << 20)
+        return eval_fail(c, ERR_LIMIT, "indent: a width of more than %d", 1 << 20);
+    if (width.k == V_INT && width.i > 0)
+        text_pad(c, &pad, STR(" "), (size_t)width.i);
     struct val with = sb_take(c, &pad);
     bool more = true;
     for (size_t i = 0, line = 0; more && !c->rc; line++) {
@@ -278,6 +282,30 @@ static struct val float_to_int(struct ctx *c, double f, struct val missing)
     return val_int((int64_t)f);
 }
 
+/* Digits of another base, with its prefix or without; base 0 takes it from the prefix. */
+static struct val based_int(struct str s, int64_t base, struct val missing)
+{
+    char z[80], *end = z;
+    size_t sign = s.n && s.p[0] == '-', n = s.n;
+    char kind = n > sign + 1 && s.p[sign] == '0' ? (char)(s.p[sign + 1] | 32) : 0;
+    int64_t of = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 0;
+    if (of && (base == 0 || base == of)) {
+        s = str_n(s.p + sign + 2, n - sign - 2);
+        base = of;
+    } else {
+        s = str_n(s.p + sign, n - sign);
+    }
+    if (base == 0)
+        base = 10;
+    if (base < 2 || base > 36 || !s.n || s.n >= sizeof z)
+        return missing;
+    snprintf(z, sizeof z, "%.*s", STR_ARG(s));
+    errno = 0;
+    long long i = strtoll(z, &end, (int)base);
+    bool good = !*end && !errno && z[0] != '-' && z[0] != '+' && z[0] != ' ';
+    return good ? val_int(sign ? -i : i) : missing;
+}
+
 static struct val f_int(struct ctx *c, const struct args *a)
 {
     struct val missing = arg_at(a, 0, "default", val_int(0));
@@ -292,6 +320,10 @@ static struct val f_int(struct ctx *c, const struct args *a)
     struct str s = text_strip(val_bytes(a->self), NULL, true, true);
     if (s.n > 1 && s.p[0] == '+')
         s = str_n(s.p + 1, s.n - 1);
+    int64_t base = 10;
+    arg_int(c, a, 1, "base", &base);
+    if (base != 10)
+        return based_int(s, base, missing);
     if (str_to_i64(s, &i))
         return val_int(i);
     return str_to_f64(s, &f) ? float_to_int(c, f, missing) : missing;
@@ -319,6 +351,8 @@ static struct val f_round(struct ctx *c, const struct args *a)
         return eval_fail(c, ERR_FORMAT, "round of %s", val_type(a->self));
     if (places < -300 || places > 300)
         return eval_fail(c, ERR_FORMAT, "round: precision out of range");
+    if (a->self.k != V_FLOAT && str_is(method, "common") && places >= 0)
+        return val_int(val_whole(a->self));
     double x = val_num(a->self), scale = pow(10, (double)places);
     if (str_is(method, "ceil"))
         return val_float(ceil(x * scale) / scale);
@@ -347,7 +381,11 @@ static struct val f_abs(struct ctx *c, const struct args *a)
 static struct val f_attr(struct ctx *c, const struct args *a)
 {
     struct str name;
-    return arg_str(c, a, 0, "name", &name) ? eval_getattr(c, a->self, name) : UNDEF;
+    if (!arg_str(c, a, 0, "name", &name))
+        return UNDEF;
+    /* attributes alone: the items of a mapping are none */
+    return a->self.k == V_DICT && !method_find(V_DICT, name) ? UNDEF
+                                                             : eval_getattr(c, a->self, name);
 }
 
 static struct val f_safe(struct ctx *c, const struct args *a)
@@ -358,6 +396,7 @@ static struct val f_safe(struct ctx *c, const struct args *a)
 static const struct builtin filters[] = {
     {"abs", f_abs},
     {"attr", f_attr},
+    {"batch", seq_batch},
     {"capitalize", f_capitalize},
     {"count", f_length},
     {"d", f_default},
@@ -368,6 +407,7 @@ static const struct builtin filters[] = {
     {"first", seq_first},
     {"float", f_float},
     {"format", f_format},
+    {"groupby", seq_groupby},
     {"indent", f_indent},
     {"int", f_int},
     {"items", seq_items},
@@ -387,6 +427,7 @@ static const struct builtin filters[] = {
     {"safe", f_safe},
     {"select", seq_select},
     {"selectattr", seq_selectattr},
+    {"slice", seq_slice},
     {"sort", seq_sort},
     {"string", f_string},
     {"sum", seq_sum},
@@ -408,5 +449,6 @@ const struct builtin *builtin_in(const struct builtin *v, size_t n, struct str n
 
 const struct builtin *filter_find(struct str name)
 {
-    return builtin_in(filters, sizeof filters / sizeof *filters, name);
+    const struct builtin *f = builtin_in(filters, sizeof filters / sizeof *filters, name);
+    return f ? f : layout_filter(name);
 }

@@ -105,6 +105,7 @@ struct val {
 struct vlist {
     struct val *v;
     size_t n, cap;
+    bool group; /* of groupby: its two items have the names grouper and list */
 };
 
 struct vdict {
@@ -116,7 +117,9 @@ struct vloop {
     struct vlist *items;
     size_t i;
     int depth;
-    struct val changed; /* what loop.changed() saw last; V_UNDEF at first */
+    struct val changed;       /* what loop.changed() saw last; V_UNDEF at first */
+    const struct node *again; /* of a recursive loop: itself, */
+    struct scope *scope;      /* and what it stands in */
 };
 
 /* ---- the tree ---- */
@@ -149,18 +152,21 @@ enum node_type {
     N_TEXT,
     N_PRINT,
     N_IF,        /* a; v; w */
-    N_FOR,       /* a: target, b: items, c: condition or NULL; v; w: else */
+    N_FOR,       /* a: target, b: items, c: condition or NULL; v; w: else; op: recursive */
     N_SET,       /* a: target, b: value */
     N_SETBLOCK,  /* a: target, b: filters over N_PIPED; v */
-    N_MACRO,     /* name; names/w: parameters and defaults (NULL: none); v: body */
+    N_MACRO,     /* name; names/w: parameters and defaults (NULL: none); v: body; op: MACRO_* */
     N_CALLBLOCK, /* a: the call; b: an N_MACRO "caller" */
     N_FILTERBLOCK,
     N_BODY,
     N_WITH, /* w[0..m): N_SET; v: body */
     N_BREAK,
     N_CONTINUE,
+    N_DO, /* a */
 };
 
+/* What a macro's body mentions, and so takes. */
+enum { MACRO_VARARGS = 1, MACRO_KWARGS = 2, MACRO_CALLER = 4 };
 enum bin_op { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW };
 enum cmp_op { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_IN, CMP_NOT_IN };
 
@@ -185,7 +191,7 @@ struct tmpl {
     struct node *root;
     struct str *names; /* every name the template mentions, by number */
     uint32_t nnames;
-    uint32_t name_loop, name_caller;
+    uint32_t name_loop, name_caller, name_varargs, name_kwargs;
 };
 
 int parse_tokens(struct tmpl *t, const struct token *v, size_t n, struct err *e);
@@ -259,7 +265,7 @@ struct ctx {
     int rc;
     uint32_t line;
     size_t steps;
-    int depth, loop_depth;
+    int depth;
     size_t max_text;
     struct sb *out;
     struct scope *scope;

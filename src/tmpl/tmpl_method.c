@@ -3,7 +3,7 @@
 
 #include "utf8.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <utf8proc.h>
 
 /* ---- strings ---- */
@@ -148,10 +148,17 @@ static struct val s_splitlines(struct ctx *c, const struct args *a)
     return out;
 }
 
-/* startswith and endswith take a string or a tuple of them. */
+/* startswith and endswith take a string or a tuple of them, and a range to look at. */
 static struct val affix(struct ctx *c, const struct args *a, bool (*has)(struct str, struct str))
 {
     struct val x = arg_at(a, 0, NULL, UNDEF);
+    struct args cut = *a;
+    if (a->n > 1) {
+        cut.self = eval_getslice(c, a->self, a->v[1], arg_at(a, 2, NULL, NONE), NONE);
+        if (c->rc)
+            return UNDEF;
+        a = &cut;
+    }
     if (x.k == V_STR)
         return val_bool(has(val_bytes(a->self), val_bytes(x)));
     if (x.k != V_TUPLE)
@@ -216,6 +223,24 @@ static struct val position(struct ctx *c, const struct args *a, bool last)
     eval_step(c, s.n / 64);
     size_t hit = last ? find_last(s, x, s.n) : x.n ? str_find(s, x, 0) : 0;
     return val_int(hit == SIZE_MAX ? -1 : (int64_t)text_count(str_n(s.p, hit)));
+}
+
+static struct val position_of(struct ctx *c, const struct args *a, bool last)
+{
+    struct val v = position(c, a, last);
+    if (!c->rc && v.i < 0)
+        return eval_fail(c, ERR_FORMAT, "index of a text that is not there");
+    return v;
+}
+
+static struct val s_index(struct ctx *c, const struct args *a)
+{
+    return position_of(c, a, false);
+}
+
+static struct val s_rindex(struct ctx *c, const struct args *a)
+{
+    return position_of(c, a, true);
 }
 
 static struct val s_find(struct ctx *c, const struct args *a)
@@ -292,68 +317,6 @@ static struct val s_isspace(struct ctx *c, const struct args *a)
     return all_chars(a, text_is_space);
 }
 
-/* The value of one {field}: a number, a name or nothing. */
-static struct val field_value(struct ctx *c, const struct args *a, struct str name, size_t *next)
-{
-    uint64_t i;
-    bool numbered = str_to_u64(name, &i);
-    if (!name.n) {
-        i = (*next)++;
-        numbered = true;
-    }
-    if (numbered && i < a->n)
-        return a->v[i];
-    for (size_t k = 0; k < a->m; k++)
-        if (str_eq(a->names[k], name))
-            return a->named[k];
-    return eval_fail(c, ERR_FORMAT, "format: no value for '{%.*s}'", STR_ARG(name));
-}
-
-/* A format specification: none, or a number's precision. */
-static void field_write(struct ctx *c, struct sb *b, struct val v, struct str spec)
-{
-    char z[400];
-    if (!spec.n) {
-        sb_val(c, b, v);
-    } else if (spec.n == 3 && spec.p[0] == '.' && spec.p[2] == 'f' && val_is_num(v) &&
-               spec.p[1] >= '0' && spec.p[1] <= '9') {
-        snprintf(z, sizeof z, "%.*f", spec.p[1] - '0', val_num(v));
-        sb_puts(c, b, z);
-    } else {
-        eval_fail(c, ERR_UNSUPPORTED, "format: the specification ':%.*s'", STR_ARG(spec));
-    }
-}
-
-static struct val s_format(struct ctx *c, const struct args *a)
-{
-    struct str s = val_bytes(a->self);
-    struct sb b = {0};
-    size_t next = 0;
-    for (size_t i = 0; i < s.n && !c->rc;) {
-        size_t k = i;
-        while (k < s.n && s.p[k] != '{' && s.p[k] != '}')
-            k++;
-        sb_val(c, &b, val_slice(c, a->self, i, k));
-        i = k;
-        if (i >= s.n)
-            break;
-        if (i + 1 < s.n && s.p[i + 1] == s.p[i]) {
-            sb_val(c, &b, val_slice(c, a->self, i, i + 1));
-            i += 2;
-            continue;
-        }
-        size_t end = str_find(s, STR("}"), i);
-        if (s.p[i] == '}' || end == SIZE_MAX)
-            return eval_fail(c, ERR_FORMAT, "format: a single brace");
-        struct str name, spec = STR_NONE;
-        str_cut(str_n(s.p + i + 1, end - i - 1), ':', &name, &spec);
-        struct val v = field_value(c, a, name, &next);
-        field_write(c, &b, v, spec);
-        i = end + 1;
-    }
-    return sb_take(c, &b);
-}
-
 static const struct builtin string_methods[] = {
     {"strip", s_strip},
     {"lstrip", s_lstrip},
@@ -374,8 +337,11 @@ static const struct builtin string_methods[] = {
     {"find", s_find},
     {"rfind", s_rfind},
     {"count", s_count},
-    {"format", s_format},
+    {"index", s_index},
+    {"rindex", s_rindex},
+    {"format", text_format},
     {"isdigit", s_isdigit},
+    {"isdecimal", s_isdigit},
     {"isalpha", s_isalpha},
     {"isalnum", s_isalnum},
     {"isspace", s_isspace},
@@ -550,14 +516,40 @@ static struct val loop_changed(struct ctx *c, const struct args *a)
 
 static const struct builtin loop_methods[] = {{"cycle", loop_cycle}, {"changed", loop_changed}};
 
+/* ---- numbers ---- */
+
+static struct val i_bit_length(struct ctx *c, const struct args *a)
+{
+    int64_t i = a->self.i;
+    uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
+    return val_int(u ? 64 - __builtin_clzll(u) : 0);
+}
+
+static struct val i_is_integer(struct ctx *c, const struct args *a)
+{
+    return val_bool(true);
+}
+
+static struct val f_is_integer(struct ctx *c, const struct args *a)
+{
+    return val_bool(a->self.f == floor(a->self.f) && !isinf(a->self.f));
+}
+
+static const struct builtin int_methods[] = {{"bit_length", i_bit_length},
+                                             {"is_integer", i_is_integer}};
+static const struct builtin float_methods[] = {{"is_integer", f_is_integer}};
+
 const struct builtin *method_find(enum val_kind kind, struct str name)
 {
 #define IN(table) builtin_in(table, sizeof(table) / sizeof *(table), name)
+    const struct builtin *found;
     switch (kind) {
-    case V_STR: return IN(string_methods);
-    case V_LIST: return IN(list_methods);
+    case V_STR: found = IN(string_methods); return found ? found : layout_method(name);
+    case V_LIST: found = IN(list_methods); return found ? found : group_method(kind, name);
     case V_TUPLE: return IN(tuple_methods);
-    case V_DICT: return IN(dict_methods);
+    case V_DICT: found = IN(dict_methods); return found ? found : group_method(kind, name);
+    case V_INT: return IN(int_methods);
+    case V_FLOAT: return IN(float_methods);
     case V_LOOP: return IN(loop_methods);
     default: return NULL;
     }

@@ -51,6 +51,24 @@ static struct val method_of(struct ctx *c, struct val v, struct str name)
     return (struct val){.k = V_FN, .fn = f};
 }
 
+static struct val macro_attr(struct ctx *c, const struct node *m, struct str name)
+{
+    if (str_is(name, "name"))
+        return val_borrow(c, c->t->names[m->name], false);
+    if (str_is(name, "catch_varargs"))
+        return val_bool(m->op & MACRO_VARARGS);
+    if (str_is(name, "catch_kwargs"))
+        return val_bool(m->op & MACRO_KWARGS);
+    if (str_is(name, "caller"))
+        return val_bool(m->op & MACRO_CALLER);
+    if (!str_is(name, "arguments"))
+        return undefined(c, name);
+    struct val t = val_list(c, V_TUPLE, m->m);
+    for (size_t i = 0; i < m->m && !c->rc; i++)
+        val_push(c, t.l, val_borrow(c, c->t->names[m->names[i]], false));
+    return t;
+}
+
 static struct val of_undefined(struct ctx *c, struct val v, struct str name)
 {
     return eval_fail(c, ERR_FORMAT, "'%s' is undefined, so it has no '%.*s'",
@@ -67,6 +85,10 @@ struct val eval_getattr(struct ctx *c, struct val v, struct str name)
         return m;
     if (v.k == V_LOOP)
         return loop_attr(c, v.loop, name);
+    if (v.k == V_FN && v.fn->macro)
+        return macro_attr(c, v.fn->macro, name);
+    if (v.k == V_TUPLE && v.l->group && (str_is(name, "grouper") || str_is(name, "list")))
+        return v.l->v[str_is(name, "list")];
     if (v.k == V_DICT || v.k == V_NS) {
         found = val_gets(c, v.d, name);
         if (found)
@@ -99,6 +121,8 @@ struct val eval_getitem(struct ctx *c, struct val v, struct val key)
         if (found)
             return *found;
     }
+    if (v.k == V_TUPLE && v.l->group && key.k == V_STR)
+        return eval_getattr(c, v, val_bytes(key));
     size_t n, from, to;
     bool sequence = v.k == V_LIST || v.k == V_TUPLE || v.k == V_STR;
     if (sequence && (key.k == V_INT || key.k == V_BOOL)) {
@@ -330,83 +354,4 @@ struct val eval_binary(struct ctx *c, enum bin_op op, struct val a, struct val b
     if (op == OP_MUL && repeats(b) && (a.k == V_INT || a.k == V_BOOL))
         return repeat(c, b, val_whole(a));
     return mismatch(c, names[op], a, b);
-}
-
-/* ---- "..." % values ---- */
-
-static void percent_one(struct ctx *c, struct sb *b, char kind, int precision, struct val v)
-{
-    char z[400];
-    if (kind == 's') {
-        sb_val(c, b, v);
-    } else if (kind == 'r') {
-        sb_repr(c, b, v, 0);
-    } else if (!val_is_num(v)) {
-        eval_fail(c, ERR_FORMAT, "'%%%c' needs a number, not %s", kind, val_type(v));
-    } else if (kind == 'f') {
-        snprintf(z, sizeof z, "%.*f", precision < 0 ? 6 : precision, val_num(v));
-        sb_puts(c, b, z);
-    } else if (v.k == V_FLOAT && !(fabs(v.f) < 9e18)) {
-        eval_fail(c, ERR_LIMIT, "an integer out of range");
-    } else {
-        long long i = v.k == V_FLOAT ? (long long)v.f : (long long)val_whole(v);
-        snprintf(z, sizeof z, kind == 'x' ? "%llx" : "%lld", i);
-        sb_puts(c, b, z);
-    }
-}
-
-/* The value a directive takes: by name from a mapping, or the next. */
-static struct val percent_arg(struct ctx *c, struct val arg, struct str name, size_t *next)
-{
-    if (name.p) {
-        struct val *v = arg.k == V_DICT ? val_gets(c, arg.d, name) : NULL;
-        return v ? *v : eval_fail(c, ERR_FORMAT, "no '%.*s' for the format", STR_ARG(name));
-    }
-    size_t i = (*next)++;
-    if (arg.k == V_TUPLE && i < arg.l->n)
-        return arg.l->v[i];
-    if (arg.k != V_TUPLE && i == 0)
-        return arg;
-    return eval_fail(c, ERR_FORMAT, "too few values for the format");
-}
-
-struct val text_percent(struct ctx *c, struct val fmt, struct val arg)
-{
-    struct str s = val_bytes(fmt);
-    struct sb b = {0};
-    size_t next = 0, i = 0;
-    while (i < s.n && !c->rc) {
-        size_t k = i;
-        while (k < s.n && s.p[k] != '%')
-            k++;
-        sb_val(c, &b, val_slice(c, fmt, i, k));
-        i = k;
-        if (i >= s.n)
-            break;
-        struct str name = STR_NONE;
-        int precision = -1;
-        i++;
-        if (i < s.n && s.p[i] == '(') {
-            size_t end = str_find(s, STR(")"), i);
-            if (end == SIZE_MAX)
-                return eval_fail(c, ERR_FORMAT, "'%%(' without ')'");
-            name = str_n(s.p + i + 1, end - i - 1);
-            i = end + 1;
-        }
-        if (i + 1 < s.n && s.p[i] == '.' && s.p[i + 1] >= '0' && s.p[i + 1] <= '9') {
-            precision = s.p[i + 1] - '0';
-            i += 2;
-        }
-        char kind = i < s.n ? s.p[i++] : 0;
-        if (kind == '%') {
-            sb_puts(c, &b, "%");
-        } else if (kind && strchr("srdifx", kind)) {
-            struct val v = percent_arg(c, arg, name, &next);
-            if (!c->rc)
-                percent_one(c, &b, kind == 'i' ? 'd' : kind, precision, v);
-        } else {
-            return eval_fail(c, ERR_FORMAT, "a format directive that is not known");
-        }
-    }
-    return sb_take(c, &b);
 }

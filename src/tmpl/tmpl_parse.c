@@ -238,8 +238,7 @@ static struct node *parse_for(struct parser *p)
     x->b = parse_tuple(p, false);
     if (parse_take_name(p, "if"))
         x->c = parse_expr(p);
-    if (parse_at_name(p, "recursive"))
-        return parse_fail(p, "recursive loops are not supported");
+    x->op = parse_take_name(p, "recursive");
     p->loops++;
     parse_body(p, until_endfor, x);
     p->loops--;
@@ -295,6 +294,20 @@ static void parse_params(struct parser *p, struct node *x)
     parse_want_op(p, ')');
 }
 
+/* A macro takes further arguments when its body asks for them. */
+static uint8_t mentions(const struct parser *p, size_t from)
+{
+    uint8_t all = 0;
+    for (size_t i = from; i < p->i; i++) {
+        if (p->v[i].type != T_NAME || (p->v[i - 1].type == T_OP && p->v[i - 1].op == '.'))
+            continue;
+        all |= str_is(p->v[i].text, "varargs") ? MACRO_VARARGS : 0;
+        all |= str_is(p->v[i].text, "kwargs") ? MACRO_KWARGS : 0;
+        all |= str_is(p->v[i].text, "caller") ? MACRO_CALLER : 0;
+    }
+    return all;
+}
+
 static struct node *parse_macro(struct parser *p)
 {
     static const char *const ends[] = {"endmacro", NULL};
@@ -305,10 +318,12 @@ static struct node *parse_macro(struct parser *p)
     parse_next(p);
     parse_want_op(p, '(');
     parse_params(p, x);
+    size_t from = p->i;
     int loops = p->loops;
     p->loops = 0; /* break inside a macro cannot leave a loop outside it */
     parse_body(p, ends, x);
     p->loops = loops;
+    x->op = mentions(p, from);
     close_block(p);
     return x;
 }
@@ -370,6 +385,44 @@ static struct node *parse_generation(struct parser *p)
     return x;
 }
 
+static struct node *parse_do(struct parser *p)
+{
+    struct node *x = parse_node(p, N_DO);
+    x->a = parse_tuple(p, true);
+    want_end(p);
+    return x;
+}
+
+/* A template of its own inherits from none: a block is its body. */
+static struct node *parse_block(struct parser *p)
+{
+    static const char *const ends[] = {"endblock", NULL};
+    struct node *x = parse_node(p, N_WITH);
+    if (parse_cur(p)->type != T_NAME)
+        return parse_fail(p, "expected the name of a block");
+    struct str name = parse_cur(p)->text;
+    parse_next(p);
+    parse_take_name(p, "scoped");
+    parse_body(p, ends, x);
+    parse_next(p);
+    if (parse_cur(p)->type == T_NAME && str_eq(parse_cur(p)->text, name))
+        parse_next(p);
+    want_end(p);
+    return x;
+}
+
+/* Nothing is escaped by itself here, so only its `false` can be kept. */
+static struct node *parse_autoescape(struct parser *p)
+{
+    static const char *const ends[] = {"endautoescape", NULL};
+    struct node *x = parse_node(p, N_WITH), *on = parse_expr(p);
+    if (!p->rc && (on->type != N_CONST || val_truth(on->k)))
+        return parse_fail(p, "'autoescape' can only be turned off");
+    parse_body(p, ends, x);
+    close_block(p);
+    return x;
+}
+
 static struct node *parse_jump(struct parser *p, enum node_type type)
 {
     struct node *x = parse_node(p, type);
@@ -399,6 +452,12 @@ static struct node *parse_statement(struct parser *p)
         return parse_with(p);
     if (parse_take_name(p, "generation"))
         return parse_generation(p);
+    if (parse_take_name(p, "do"))
+        return parse_do(p);
+    if (parse_take_name(p, "block"))
+        return parse_block(p);
+    if (parse_take_name(p, "autoescape"))
+        return parse_autoescape(p);
     if (parse_take_name(p, "break"))
         return parse_jump(p, N_BREAK);
     if (parse_take_name(p, "continue"))
@@ -469,6 +528,8 @@ int parse_tokens(struct tmpl *t, const struct token *v, size_t n, struct err *e)
         .t = t, .v = v, .n = n, .e = e, .bad = {.type = N_CONST, .k = {.k = V_NONE}}};
     t->name_loop = parse_intern(&p, STR("loop"));
     t->name_caller = parse_intern(&p, STR("caller"));
+    t->name_varargs = parse_intern(&p, STR("varargs"));
+    t->name_kwargs = parse_intern(&p, STR("kwargs"));
     t->root = parse_node(&p, N_BODY);
     parse_until(&p, NULL, &t->root->v, &t->root->n);
     return p.rc;

@@ -2,7 +2,7 @@
 #include "tmpl_builtin_int.h"
 
 /* `attribute` of an item: names and numbers between dots. */
-static struct val attr_path(struct ctx *c, struct val v, struct val path)
+struct val seq_attr(struct ctx *c, struct val v, struct val path)
 {
     if (path.k == V_INT)
         return eval_getitem(c, v, path);
@@ -63,7 +63,7 @@ struct val seq_join(struct ctx *c, const struct args *a)
     for (size_t i = 0; l && i < l->n && !c->rc; i++) {
         if (i)
             sb_val(c, &b, sep);
-        sb_val(c, &b, attr.k == V_NONE ? l->v[i] : attr_path(c, l->v[i], attr));
+        sb_val(c, &b, attr.k == V_NONE ? l->v[i] : seq_attr(c, l->v[i], attr));
     }
     return sb_take(c, &b);
 }
@@ -92,11 +92,7 @@ struct val seq_items(struct ctx *c, const struct args *a)
 
 /* ---- order ---- */
 
-struct keyed {
-    struct val key, item;
-};
-
-static struct val fold(struct ctx *c, struct val v, bool exact)
+struct val seq_fold(struct ctx *c, struct val v, bool exact)
 {
     return v.k == V_STR && !exact ? text_recase(c, v, CASE_LOWER) : v;
 }
@@ -121,7 +117,7 @@ static void merge_sort(struct ctx *c, struct keyed *v, struct keyed *tmp, size_t
         memcpy(v, tmp, n * sizeof *v);
 }
 
-static struct val sorted(struct ctx *c, struct keyed *v, size_t n, bool down)
+struct val seq_sorted(struct ctx *c, struct keyed *v, size_t n, bool down)
 {
     struct keyed *tmp = eval_alloc(c, n, sizeof *tmp);
     struct val out = val_list(c, V_LIST, n);
@@ -133,6 +129,22 @@ static struct val sorted(struct ctx *c, struct keyed *v, size_t n, bool down)
     return out;
 }
 
+/* Several attributes stand between commas. */
+static struct val sort_key(struct ctx *c, struct val v, struct val attr, bool exact)
+{
+    struct str rest = val_bytes(attr), part;
+    if (attr.k == V_NONE)
+        return seq_fold(c, v, exact);
+    if (attr.k != V_STR || !memchr(rest.p, ',', rest.n))
+        return seq_fold(c, seq_attr(c, v, attr), exact);
+    struct val key = val_list(c, V_TUPLE, 2);
+    for (bool more = true; more && !c->rc;) {
+        more = str_cut(rest, ',', &part, &rest);
+        val_push(c, key.l, seq_fold(c, seq_attr(c, v, val_borrow(c, part, false)), exact));
+    }
+    return key;
+}
+
 struct val seq_sort(struct ctx *c, const struct args *a)
 {
     bool down = val_truth(arg_at(a, 0, "reverse", val_bool(false)));
@@ -141,10 +153,10 @@ struct val seq_sort(struct ctx *c, const struct args *a)
     struct vlist *l = val_iter(c, a->self);
     struct keyed *v = l ? eval_alloc(c, l->n, sizeof *v) : NULL;
     for (size_t i = 0; v && i < l->n && !c->rc; i++) {
-        struct val key = attr.k == V_NONE ? l->v[i] : attr_path(c, l->v[i], attr);
-        v[i] = (struct keyed){fold(c, key, exact), l->v[i]};
+        struct val key = sort_key(c, l->v[i], attr, exact);
+        v[i] = (struct keyed){key, l->v[i], UNDEF};
     }
-    return v && !c->rc ? sorted(c, v, l->n, down) : UNDEF;
+    return v && !c->rc ? seq_sorted(c, v, l->n, down) : UNDEF;
 }
 
 struct val seq_dictsort(struct ctx *c, const struct args *a)
@@ -160,9 +172,9 @@ struct val seq_dictsort(struct ctx *c, const struct args *a)
     struct keyed *v = eval_alloc(c, d->n, sizeof *v);
     for (size_t i = 0; v && i < d->n && !c->rc; i++) {
         struct val key = str_is(by, "value") ? d->val[i] : d->key[i];
-        v[i] = (struct keyed){fold(c, key, exact), pair(c, d->key[i], d->val[i])};
+        v[i] = (struct keyed){seq_fold(c, key, exact), pair(c, d->key[i], d->val[i]), UNDEF};
     }
-    return v && !c->rc ? sorted(c, v, d->n, down) : UNDEF;
+    return v && !c->rc ? seq_sorted(c, v, d->n, down) : UNDEF;
 }
 
 static struct val extreme(struct ctx *c, const struct args *a, int sign)
@@ -171,8 +183,8 @@ static struct val extreme(struct ctx *c, const struct args *a, int sign)
     struct val attr = arg_at(a, 1, "attribute", NONE), best = UNDEF, best_key = UNDEF;
     struct vlist *l = val_iter(c, a->self);
     for (size_t i = 0; l && i < l->n && !c->rc; i++) {
-        struct val key = attr.k == V_NONE ? l->v[i] : attr_path(c, l->v[i], attr);
-        key = fold(c, key, exact);
+        struct val key = attr.k == V_NONE ? l->v[i] : seq_attr(c, l->v[i], attr);
+        key = seq_fold(c, key, exact);
         if (i == 0 || val_cmp(c, key, best_key) * sign > 0) {
             best = l->v[i];
             best_key = key;
@@ -196,7 +208,7 @@ struct val seq_sum(struct ctx *c, const struct args *a)
     struct val attr = arg_at(a, 0, "attribute", NONE), sum = arg_at(a, 1, "start", val_int(0));
     struct vlist *l = val_iter(c, a->self);
     for (size_t i = 0; l && i < l->n && !c->rc; i++)
-        sum = eval_binary(c, OP_ADD, sum, attr.k == V_NONE ? l->v[i] : attr_path(c, l->v[i], attr));
+        sum = eval_binary(c, OP_ADD, sum, attr.k == V_NONE ? l->v[i] : seq_attr(c, l->v[i], attr));
     return sum;
 }
 
@@ -207,8 +219,8 @@ struct val seq_unique(struct ctx *c, const struct args *a)
     struct vlist *l = val_iter(c, a->self);
     struct val out = val_list(c, V_LIST, 0), seen = val_list(c, V_LIST, 0);
     for (size_t i = 0; l && i < l->n && !c->rc; i++) {
-        struct val key = attr.k == V_NONE ? l->v[i] : attr_path(c, l->v[i], attr);
-        key = fold(c, key, exact);
+        struct val key = attr.k == V_NONE ? l->v[i] : seq_attr(c, l->v[i], attr);
+        key = seq_fold(c, key, exact);
         if (val_in(c, key, seen))
             continue;
         val_push(c, seen.l, key);
@@ -257,7 +269,7 @@ struct val seq_map(struct ctx *c, const struct args *a)
             struct args in = inner_args(a, 1, l->v[i]);
             v = f->fn(c, &in);
         } else {
-            v = attr_path(c, l->v[i], attr);
+            v = seq_attr(c, l->v[i], attr);
             if (v.k == V_UNDEF && missing.k != V_UNDEF)
                 v = missing;
         }
@@ -284,7 +296,7 @@ static struct val choose(struct ctx *c, const struct args *a, bool by_attr, bool
             return eval_fail(c, ERR_UNSUPPORTED, "there is no test named '%.*s'", STR_ARG(name));
     }
     for (size_t i = 0; l && i < l->n && !c->rc; i++) {
-        struct val v = by_attr ? attr_path(c, l->v[i], attr) : l->v[i];
+        struct val v = by_attr ? seq_attr(c, l->v[i], attr) : l->v[i];
         struct args in = inner_args(a, at + 1, v);
         if (val_truth(test ? test->fn(c, &in) : v) == want && !c->rc)
             val_push(c, out.l, l->v[i]);

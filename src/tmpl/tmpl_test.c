@@ -30,6 +30,7 @@ TEST(integer, v.k == V_INT)
 TEST(float, v.k == V_FLOAT)
 TEST(number, val_is_num(v))
 TEST(callable, v.k == V_FN)
+TEST(escaped, v.k == V_STR && v.s->safe)
 TEST(iterable, v.k == V_STR || v.k == V_LIST || v.k == V_TUPLE || v.k == V_DICT || v.k == V_UNDEF ||
                    v.k == V_LOOP)
 TEST(sequence, v.k == V_STR || v.k == V_LIST || v.k == V_TUPLE || v.k == V_DICT || v.k == V_UNDEF)
@@ -114,6 +115,13 @@ static const struct builtin tests[] = {
     {"false", t_false},
     {"callable", t_callable},
     {"eq", t_eq},
+    {"==", t_eq},
+    {"!=", t_ne},
+    {"<", t_lt},
+    {"<=", t_le},
+    {">", t_gt},
+    {">=", t_ge},
+    {"escaped", t_escaped},
     {"equalto", t_eq},
     {"ne", t_ne},
     {"lt", t_lt},
@@ -223,7 +231,8 @@ static struct val g_strftime(struct ctx *c, const struct args *a)
 
 static const struct builtin globals[] = {
     {"range", g_range},           {"namespace", g_namespace},   {"dict", g_dict},
-    {"raise_exception", g_raise}, {"strftime_now", g_strftime},
+    {"raise_exception", g_raise}, {"strftime_now", g_strftime}, {"cycler", global_cycler},
+    {"joiner", global_joiner},
 };
 
 const struct builtin *global_find(struct str name)

@@ -1,6 +1,7 @@
 /* tmpl_traits.c: what a template can do, found by asking it: it renders a conversation with a mark
  * in the place in question, and either the mark is in the text or it is not. */
 #include "tmpl_int.h"
+#include "tmpl_parser_int.h"
 
 #include "clock.h"
 
@@ -35,8 +36,76 @@ void tmpl_describe(const struct tmpl *t, struct tmpl_traits *out)
                      mentions(t, "<think>");
 }
 
+/* ---- the syntax ---- */
+
+#define CALLED "mark_of_a_call"
+
+/* How the template writes a call of the past; what it says before is left out: it may describe
+ * another syntax than it uses. */
+static bool call_as_written(const struct tmpl *t, struct buf *out)
+{
+    struct gen_part user = {.type = GEN_PART_TEXT, .text = STR("mark-of-the-user")};
+    struct gen_part call = {.type = GEN_PART_TOOL_CALL,
+                            .id = STR("abcdefgh1"),
+                            .name = STR(CALLED),
+                            .args = STR("{\"key\": \"value\"}")};
+    struct gen_part result = {
+        .type = GEN_PART_TOOL_RESULT, .id = call.id, .text = STR("mark-of-the-result")};
+    struct gen_msg msgs[] = {{.role = GEN_USER, .parts = &user, .nparts = 1},
+                             {.role = GEN_ASSISTANT, .parts = &call, .nparts = 1},
+                             {.role = GEN_TOOL, .parts = &result, .nparts = 1}};
+    struct gen_tool tool = {.name = STR("mark_of_a_tool"), .description = STR("does it")};
+    struct gen_req req = {.msgs = msgs, .nmsgs = 3, .tools = &tool, .ntools = 1};
+    struct tmpl_vars v = {.req = &req, .add_generation_prompt = true, .now_ms = clock_wall_ms()};
+    struct tmpl_out text;
+    tmpl_out_init(&text, 1 << 20);
+    size_t from = SIZE_MAX;
+    if (tmpl_render(t, &v, &text, NULL) == 0)
+        from = str_find(buf_str(&text.text), user.text, 0);
+    if (from != SIZE_MAX)
+        buf_add(out, text.text.p + from, text.text.n - from);
+    tmpl_out_done(&text);
+    return from != SIZE_MAX && str_find(buf_str(out), STR(CALLED), 0) != SIZE_MAX;
+}
+
+static bool probe(const struct syntax_row *row, struct str text)
+{
+    for (int i = 0; i < 2 && row->probe[i]; i++)
+        if (str_find(text, str_of(row->probe[i]), 0) == SIZE_MAX)
+            return false;
+    return row->probe[0] != NULL;
+}
+
+/* The most particular of those that fit: the longest probes. */
+static enum tmpl_syntax match(struct str text)
+{
+    enum tmpl_syntax best = TMPL_SYNTAX_PLAIN;
+    size_t most = 0;
+    for (int i = 0; i < TMPL_NSYNTAX; i++) {
+        const struct syntax_row *row = syntax_row((enum tmpl_syntax)i);
+        size_t n = row->probe[0] ? strlen(row->probe[0]) : 0;
+        n += row->probe[1] ? strlen(row->probe[1]) : 0;
+        if (n > most && tmpl_syntax_calls((enum tmpl_syntax)i) && probe(row, text)) {
+            most = n;
+            best = (enum tmpl_syntax)i;
+        }
+    }
+    return best;
+}
+
+/* What it writes says more than what its text mentions, which may be of another model's. */
 enum tmpl_syntax tmpl_syntax_of(const struct tmpl *t)
 {
-    bool calls = mentions(t, "<tool_call>") && !mentions(t, "<function=");
-    return calls || mentions(t, "<think>") ? TMPL_SYNTAX_HERMES : TMPL_SYNTAX_PLAIN;
+    struct buf text = BUF_INIT(1 << 20);
+    enum tmpl_syntax s = TMPL_SYNTAX_PLAIN;
+    if (call_as_written(t, &text)) {
+        s = match(buf_str(&text));
+        if (!s && (str_find(buf_str(&text), STR("{\"name\": \"" CALLED "\""), 0) != SIZE_MAX ||
+                   str_find(buf_str(&text), STR("{\"name\":\"" CALLED "\""), 0) != SIZE_MAX))
+            s = TMPL_SYNTAX_LLAMA;
+    }
+    buf_done(&text);
+    if (!s)
+        s = match(t->source);
+    return !s && mentions(t, "<think>") ? TMPL_SYNTAX_THINK : s;
 }

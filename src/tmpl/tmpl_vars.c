@@ -4,6 +4,7 @@
 #include "tmpl_int.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 struct val vars_from_json(struct ctx *c, const json_t *j, bool tainted, int depth)
 {
@@ -55,6 +56,14 @@ static bool load_json(struct ctx *c, struct str text, struct val *out)
     *out = vars_from_json(c, j, true, 0);
     json_decref(j);
     return true;
+}
+
+static bool mentions(const struct ctx *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->t->nnames; i++)
+        if (str_is(c->t->names[i], name))
+            return true;
+    return false;
 }
 
 static void define(struct ctx *c, const char *name, struct val v)
@@ -297,6 +306,29 @@ static void define_extra(struct ctx *c, struct str extra)
         define(c, arena_strz(c->mem, val_bytes(v.d->key[i])), v.d->val[i]);
 }
 
+/* Older templates get the tools as one JSON text, and the time, by names of their own. */
+static void define_older(struct ctx *c, struct val tools)
+{
+    if (mentions(c, "functions")) {
+        struct val l = val_list(c, V_LIST, tools.l->n);
+        for (size_t i = 0; i < tools.l->n && !c->rc; i++)
+            val_push(c, l.l, *val_gets(c, tools.l->v[i].d, STR("function")));
+        const struct str indent = STR("indent");
+        const struct val four = val_int(4);
+        struct args a = {.self = l, .names = &indent, .named = &four, .m = 1};
+        if (!c->rc)
+            define(c, "functions", tools.l->n ? json_write(c, &a) : val_lit(c, ""));
+    }
+    if (mentions(c, "datetime")) {
+        char z[64];
+        time_t now = (time_t)(c->now_ms / 1000);
+        struct tm tm = {0};
+        localtime_r(&now, &tm);
+        size_t n = strftime(z, sizeof z, "%Y-%m-%d %H:%M:%S %Z", &tm);
+        define(c, "datetime", val_str(c, str_n(z, n), false));
+    }
+}
+
 static bool has_calls(const struct gen_req *req)
 {
     for (size_t i = 0; i < req->nmsgs; i++)
@@ -321,8 +353,11 @@ static int render(const struct tmpl *t, const struct tmpl_vars *v, bool text_arg
         push_message(&c, l.l, v->req, &v->req->msgs[i]);
     bool offered = v->req->ntools > 0 && v->req->tool_choice != GEN_CHOICE_NONE;
     define(&c, "messages", l);
+    struct val tools = offered ? tools_of(&c, v->req) : val_list(&c, V_LIST, 0);
     if (offered || tools_none)
-        define(&c, "tools", offered ? tools_of(&c, v->req) : NONE);
+        define(&c, "tools", offered ? tools : NONE);
+    if (!c.rc)
+        define_older(&c, tools);
     define(&c, "documents", NONE);
     define(&c, "add_generation_prompt", val_bool(v->add_generation_prompt));
     define(&c, "bos_token", val_borrow(&c, v->bos, false));

@@ -2,8 +2,8 @@
  * may use it.
  *
  * Special tokens are recognised only outside the byte ranges that came from messages: the caller
- * passes runs of text, each trusted (the template's own) or not, and no special token is found in
- * or across an untrusted run. Linear time in the input. */
+ * passes runs of text, each trusted (the template's own) or not, and no token that means something
+ * to a template is found in or across an untrusted run. Linear time in the input. */
 #ifndef WEIR_TOK_H
 #define WEIR_TOK_H
 
@@ -50,5 +50,11 @@ int tok_encode(const struct tok *t, const struct tok_span *spans, size_t nspans,
  * space goes). Control tokens give nothing unless show_control. Bytes may be part of a character:
  * pass them through utf8_partial_tail. */
 void tok_decode(const struct tok *t, int32_t id, bool first, bool show_control, struct buf *out);
+
+/* The words that a pre-tokenizer, by its name in files, cuts a text into before merging: word() for
+ * each in order until it returns non-zero, which is returned. For tests and for looking closely.
+ * ERR_UNSUPPORTED names one that is not known. */
+int tok_words(struct str pre, struct str text, int (*word)(void *ctx, struct str word), void *ctx,
+              struct err *e);
 
 #endif

@@ -1,6 +1,7 @@
-/* tok_bpe.c: byte-level BPE (GPT-2's). A text's bytes are written as visible characters, one each;
- * pieces are strings of those; merges join pieces in the order the file lists them. Encoding works
- * on ids alone: a byte's id, then pairs of ids looked up in a table of merges. */
+/* tok_bpe.c: BPE by a list of merges. Byte-level (GPT-2's): a text's bytes are written as visible
+ * characters, one each; pieces are strings of those. Raw (Gemma 4's): pieces are text as it is,
+ * U+2581 for a space, and a character that is no piece falls back to its bytes. Encoding works on
+ * ids alone: a byte's or character's id, then pairs of ids looked up in a table of merges. */
 #include "tok_int.h"
 
 #include "utf8.h"
@@ -115,17 +116,21 @@ static int open_merges(struct tok *t, const struct gguf *g, struct err *e)
 
 static int open_split(struct tok *t, const struct gguf *g, struct err *e)
 {
-    struct str name = STR("default");
-    if (gguf_find(g, "tokenizer.ggml.pre")) {
-        int rc = gguf_get_str(g, "tokenizer.ggml.pre", &name, e);
-        if (rc != 0)
-            return rc;
-    }
+    struct str name = STR("default"), model;
+    int rc =
+        gguf_find(g, "tokenizer.ggml.pre") ? gguf_get_str(g, "tokenizer.ggml.pre", &name, e) : 0;
+    if (rc == 0)
+        rc = gguf_get_str(g, "tokenizer.ggml.model", &model, e);
+    if (rc != 0)
+        return rc;
+    if (str_is(model, "gemma4"))
+        name = model; /* whatever the pre-tokenizer is called */
     t->split = tok_split_find(name);
     if (!t->split)
         return err_set(e, ERR_UNSUPPORTED, "%s: pre-tokenizer \"%.*s\" is not known", gguf_path(g),
                        STR_ARG(name));
     t->whole_words = tok_split_whole_words(t->split);
+    t->raw = tok_split_raw(t->split);
     return 0;
 }
 
@@ -139,6 +144,8 @@ int tok_bpe_open(struct tok *t, const struct gguf *g, struct err *e)
         size_t n = utf8_encode(byte_to_char(b), c);
         t->byte_id[b] = tok_lookup_text(t, str_n(c, n));
     }
+    if (t->raw)
+        tok_find_bytes(t);
     return open_merges(t, g, e);
 }
 
@@ -196,12 +203,59 @@ static int encode_word(void *ctx, struct str word)
     return rc;
 }
 
+/* ---- raw ---- */
+
+/* Symbols are characters; w->lengths holds where each begins. */
+static uint32_t cut_characters(struct tok_work *w, struct str word)
+{
+    uint32_t n = 0, cp;
+    for (size_t i = 0; i < word.n; n++) {
+        size_t len = utf8_decode(str_n(word.p + i, word.n - i), &cp);
+        len = len ? len : 1;
+        w->lengths[n] = (uint32_t)i;
+        w->symbols[n] = tok_lookup_text(w->t, str_n(word.p + i, len));
+        i += len;
+    }
+    return n;
+}
+
+/* A symbol without an id was never merged: it is one character. */
+static int emit_raw(struct tok_work *w, struct str word, uint32_t i)
+{
+    if (w->symbols[i] != TOK_NONE)
+        return tok_work_emit(w, w->symbols[i]);
+    uint32_t from = w->lengths[i], next = w->merger.next[i];
+    size_t end = next == TOK_NONE ? word.n : w->lengths[next];
+    return tok_work_emit_bytes(w, str_n(word.p + from, end - from));
+}
+
+static int encode_raw_word(void *ctx, struct str word)
+{
+    struct tok_work *w = ctx;
+    uint32_t id = word.p[0] == '\n' ? tok_lookup_text(w->t, word) : TOK_NONE;
+    if (id != TOK_NONE)
+        return tok_work_emit(w, id); /* a run of newlines is a token without merges */
+    int rc = tok_work_reserve(w, word.n);
+    if (rc != 0)
+        return rc;
+    tok_merger_run(&w->merger, cut_characters(w, word));
+    for (uint32_t i = 0; rc == 0 && i != TOK_NONE; i = w->merger.next[i])
+        rc = emit_raw(w, word, i);
+    return rc;
+}
+
 int tok_bpe_encode(struct tok_work *w, struct str text)
 {
     w->merger.rank_of = rank_of;
     w->merger.join = join;
     w->merger.ctx = w;
-    return tok_split_run(w->t->split, text, encode_word, w);
+    if (!w->t->raw)
+        return tok_split_run(w->t->split, text, encode_word, w);
+    buf_clear(&w->scratch);
+    tok_escape_spaces(&w->scratch, text);
+    if (buf_failed(&w->scratch))
+        return err_set(w->e, ERR_NOMEM, "no memory to tokenize %zu bytes", text.n);
+    return tok_split_run(w->t->split, buf_str(&w->scratch), encode_raw_word, w);
 }
 
 void tok_bpe_decode(struct str piece, struct buf *out)

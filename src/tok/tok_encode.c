@@ -1,8 +1,8 @@
 /* tok_encode.c: spans to ids, one id to bytes.
  *
- * The spans are laid end to end. Special tokens are found in the stretches the caller trusts, the
- * leftmost first and of those the longest; what stands between two of them is one text, whoever
- * wrote its parts. */
+ * The spans are laid end to end. Special tokens are found in the stretches the caller trusts, and
+ * user-defined ones that are plain text (tok_special.c says which) anywhere, the leftmost first and
+ * of those the longest; what stands between two of them is one text, whoever wrote its parts. */
 #include "tok_int.h"
 
 #include <stdlib.h>
@@ -47,66 +47,92 @@ int tok_work_reserve(struct tok_work *w, size_t n)
     return 0;
 }
 
-/* ---- special tokens ---- */
-
-/* The first special token at or after `from` whose byte number `depth` is at least c; all between
- * from and to begin with the same `depth` bytes. */
-static size_t lower_bound(const struct tok *t, size_t from, size_t to, size_t depth, unsigned c)
+int tok_work_emit_unknown(struct tok_work *w)
 {
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        struct str s = t->special[mid].text;
-        if (s.n <= depth || (unsigned char)s.p[depth] < c)
-            from = mid + 1;
+    /* A file may name any token here; text must not become a control token this way either. */
+    int32_t id = w->t->unk;
+    return id >= 0 && w->t->types[id] == TOK_UNKNOWN ? tok_work_emit(w, (uint32_t)id) : 0;
+}
+
+int tok_work_emit_bytes(struct tok_work *w, struct str s)
+{
+    bool unknown = false;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < s.n; i++) {
+        uint32_t id = w->t->byte_id[(unsigned char)s.p[i]];
+        if (id != TOK_NONE)
+            rc = tok_work_emit(w, id);
         else
-            to = mid;
+            unknown = true;
     }
-    return from;
+    return rc == 0 && unknown ? tok_work_emit_unknown(w) : rc;
 }
 
-/* The longest special token that s begins with; its length or 0. The sorted list is narrowed byte
- * by byte; the shortest of what is left comes first, so a complete one is seen at once. */
-static size_t match_special(const struct tok *t, struct str s, uint32_t *id)
-{
-    size_t from = 0, to = t->nspecial, best = 0;
-    for (size_t depth = 0; depth < s.n && from < to; depth++) {
-        unsigned c = (unsigned char)s.p[depth];
-        from = lower_bound(t, from, to, depth, c);
-        to = lower_bound(t, from, to, depth, c + 1);
-        if (from < to && t->special[from].text.n == depth + 1) {
-            *id = t->special[from].id;
-            best = depth + 1;
-        }
-    }
-    return best;
-}
+/* ---- special tokens ---- */
 
 static int encode_text(struct tok_work *w, struct str text)
 {
     if (text.n == 0)
         return 0;
-    return w->t->model == TOK_BPE ? tok_bpe_encode(w, text) : tok_spm_encode(w, text);
+    switch (w->t->model) {
+    case TOK_BPE: return tok_bpe_encode(w, text);
+    case TOK_SPM: return tok_spm_encode(w, text);
+    case TOK_UNIGRAM: return tok_unigram_encode(w, text);
+    case TOK_WORDPIECE: return tok_wordpiece_encode(w, text);
+    }
+    return ERR_INTERNAL;
 }
 
-/* Special tokens in text[from, to), a trusted stretch. *done: the text before is encoded. */
-static int scan_trusted(struct tok_work *w, struct str text, size_t from, size_t to, size_t *done)
+/* As C's isspace has it, which is what the rules of stripping go by. */
+static bool is_white(char c)
 {
-    for (size_t i = from; i < to;) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The longest token that begins at i: any in what is left of a trusted stretch, which ends at to;
+ * a plain one in the rest of the text, whoever wrote it. */
+static size_t match_special(const struct tok *t, struct str text, size_t i, size_t to, bool trusted,
+                            uint32_t *id)
+{
+    uint32_t plain;
+    size_t n = trusted ? tok_prefix_longest(&t->special, str_n(text.p + i, to - i), id) : 0;
+    size_t m =
+        t->plain.n ? tok_prefix_longest(&t->plain, str_n(text.p + i, text.n - i), &plain) : 0;
+    if (m > n)
+        *id = plain;
+    return m > n ? m : n;
+}
+
+/* What stands before the token, from *done on, then the token. *done: after it. */
+static int emit_special(struct tok_work *w, struct str text, size_t i, size_t n, uint32_t id,
+                        size_t *done)
+{
+    size_t end = i, next = i + n;
+    while (w->t->lstrip && w->t->lstrip[id] && end > *done && is_white(text.p[end - 1]))
+        end--;
+    while (w->t->rstrip && w->t->rstrip[id] && next < text.n && is_white(text.p[next]))
+        next++;
+    int rc = encode_text(w, str_n(text.p + *done, end - *done));
+    *done = next;
+    return rc == 0 ? tok_work_emit(w, id) : rc;
+}
+
+/* Special tokens that begin in text[from, to). *done: the text before is encoded. */
+static int scan(struct tok_work *w, struct str text, size_t from, size_t to, bool trusted,
+                size_t *done)
+{
+    size_t i = from > *done ? from : *done;
+    while (i < to) {
         uint32_t id = 0;
-        size_t n = 0;
-        if (w->t->special_first[(unsigned char)text.p[i]])
-            n = match_special(w->t, str_n(text.p + i, to - i), &id);
+        size_t n = match_special(w->t, text, i, to, trusted, &id);
         if (n == 0) {
             i++;
             continue;
         }
-        int rc = encode_text(w, str_n(text.p + *done, i - *done));
-        if (rc == 0)
-            rc = tok_work_emit(w, id);
+        int rc = emit_special(w, text, i, n, id, done);
         if (rc != 0)
             return rc;
-        i += n;
-        *done = i;
+        i = *done;
     }
     return 0;
 }
@@ -121,7 +147,9 @@ static int encode_spans(struct tok_work *w, const struct tok_span *spans, size_t
         bool trusted = spans[k].special;
         for (; k < nspans && spans[k].special == trusted; k++)
             at += spans[k].text.n;
-        int rc = trusted ? scan_trusted(w, text, from, at, &done) : 0;
+        if (!trusted && w->t->plain.n == 0)
+            continue;
+        int rc = scan(w, text, from, at, trusted, &done);
         if (rc != 0)
             return rc;
     }
@@ -183,17 +211,18 @@ void tok_decode(const struct tok *t, int32_t id, bool first, bool show_control, 
     if (piece.n == 0)
         return;
     unsigned type = t->types[id];
-    if (type == TOK_CONTROL || type == TOK_UNKNOWN || type == TOK_USER) {
-        if (type == TOK_USER || show_control)
-            buf_str_add(out, piece);
+    bool as_is = type == TOK_USER || type == TOK_MARKUP;
+    if (as_is || ((type == TOK_CONTROL || type == TOK_UNKNOWN) && show_control)) {
+        buf_str_add(out, piece);
     } else if (type == TOK_BYTE) {
         int b = byte_value(piece);
         if (b >= 0)
             buf_putc(out, (char)b);
     } else if (type == TOK_NORMAL) {
-        if (t->model == TOK_BPE)
+        bool prefixed = t->space_prefix || t->merge_spaces || t->model == TOK_WORDPIECE;
+        if (t->model == TOK_BPE && !t->raw)
             tok_bpe_decode(piece, out);
         else
-            tok_spm_decode(t, piece, first, out);
+            tok_spm_decode(piece, first && prefixed, out);
     }
 }

@@ -5,10 +5,7 @@
 #include "utf8.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#define SPACE "\xE2\x96\x81"
 
 struct scored {
     float score;
@@ -40,17 +37,6 @@ static int rank_scores(struct tok *t, const struct gguf_value *v, struct scored 
     return 0;
 }
 
-/* A piece stands for one byte if the file says so; its name says which. */
-static void find_bytes(struct tok *t)
-{
-    for (unsigned b = 0; b < 256; b++) {
-        char name[8];
-        int n = snprintf(name, sizeof name, "<0x%02X>", b);
-        uint32_t id = tok_lookup(t, str_n(name, (size_t)n));
-        t->byte_id[b] = id != TOK_NONE && t->types[id] == TOK_BYTE ? id : TOK_NONE;
-    }
-}
-
 int tok_spm_open(struct tok *t, const struct gguf *g, struct err *e)
 {
     const struct gguf_value *v = gguf_find(g, "tokenizer.ggml.scores");
@@ -68,7 +54,7 @@ int tok_spm_open(struct tok *t, const struct gguf *g, struct err *e)
     else
         rc = rank_scores(t, v, list, e);
     free(list);
-    find_bytes(t);
+    tok_find_bytes(t);
     return rc;
 }
 
@@ -107,30 +93,13 @@ static uint32_t cut_characters(struct tok_work *w)
     return n;
 }
 
-static int emit_bytes(struct tok_work *w, struct str s)
-{
-    bool unknown = false;
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < s.n; i++) {
-        uint32_t id = w->t->byte_id[(unsigned char)s.p[i]];
-        if (id != TOK_NONE)
-            rc = tok_work_emit(w, id);
-        else
-            unknown = true;
-    }
-    /* A file may name any token here; text must not become a control token this way either. */
-    if (rc == 0 && unknown && w->t->unk >= 0 && w->t->types[w->t->unk] == TOK_UNKNOWN)
-        rc = tok_work_emit(w, (uint32_t)w->t->unk);
-    return rc;
-}
-
-static void write_spaces(struct buf *out, struct str text)
+void tok_escape_spaces(struct buf *out, struct str text)
 {
     for (struct str head, tail = text; text.n; text = tail) {
         bool more = str_cut(text, ' ', &head, &tail);
         buf_str_add(out, head);
         if (more)
-            buf_puts(out, SPACE);
+            buf_puts(out, TOK_SPACE);
     }
 }
 
@@ -138,8 +107,8 @@ int tok_spm_encode(struct tok_work *w, struct str text)
 {
     buf_clear(&w->scratch);
     if (w->t->space_prefix)
-        buf_puts(&w->scratch, SPACE);
-    write_spaces(&w->scratch, text);
+        buf_puts(&w->scratch, TOK_SPACE);
+    tok_escape_spaces(&w->scratch, text);
     if (buf_failed(&w->scratch))
         return err_set(w->e, ERR_NOMEM, "no memory to tokenize %zu bytes", text.n);
     w->text = buf_str(&w->scratch);
@@ -153,15 +122,15 @@ int tok_spm_encode(struct tok_work *w, struct str text)
     tok_merger_run(&w->merger, n);
     for (uint32_t i = n ? 0 : TOK_NONE; rc == 0 && i != TOK_NONE; i = w->merger.next[i]) {
         uint32_t id = tok_lookup_text(w->t, symbol(w, i));
-        rc = id != TOK_NONE ? tok_work_emit(w, id) : emit_bytes(w, symbol(w, i));
+        rc = id != TOK_NONE ? tok_work_emit(w, id) : tok_work_emit_bytes(w, symbol(w, i));
     }
     return rc;
 }
 
-void tok_spm_decode(const struct tok *t, struct str piece, bool first, struct buf *out)
+void tok_spm_decode(struct str piece, bool first, struct buf *out)
 {
-    struct str mark = str_of(SPACE);
-    if (first && t->space_prefix && str_starts(piece, mark))
+    struct str mark = STR(TOK_SPACE);
+    if (first && str_starts(piece, mark))
         piece = str_n(piece.p + mark.n, piece.n - mark.n);
     for (size_t i = 0; i < piece.n;) {
         struct str rest = str_n(piece.p + i, piece.n - i);

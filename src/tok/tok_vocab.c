@@ -5,6 +5,7 @@
 
 #include "clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char key_tokens[] = "tokenizer.ggml.tokens";
@@ -36,6 +37,17 @@ uint32_t tok_lookup_text(const struct tok *t, struct str piece)
 {
     uint32_t id = tok_lookup(t, piece);
     return id != TOK_NONE && tok_type_is_text(t->types[id]) ? id : TOK_NONE;
+}
+
+/* A piece stands for one byte if the file says so; its name says which. */
+void tok_find_bytes(struct tok *t)
+{
+    for (unsigned b = 0; b < 256; b++) {
+        char name[8];
+        int n = snprintf(name, sizeof name, "<0x%02X>", b);
+        uint32_t id = tok_lookup(t, str_n(name, (size_t)n));
+        t->byte_id[b] = id != TOK_NONE && t->types[id] == TOK_BYTE ? id : TOK_NONE;
+    }
 }
 
 static int index_pieces(struct tok *t, struct err *e)
@@ -99,124 +111,7 @@ static int read_types(struct tok *t, const struct gguf *g, struct err *e)
     return 0;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    struct str x = ((const struct tok_special *)a)->text;
-    struct str y = ((const struct tok_special *)b)->text;
-    int order = memcmp(x.p, y.p, x.n < y.n ? x.n : y.n);
-    return order ? order : (x.n > y.n) - (x.n < y.n);
-}
-
-static bool is_special(const struct tok *t, uint32_t id)
-{
-    return t->types[id] == TOK_CONTROL || t->types[id] == TOK_USER;
-}
-
-/* Tokens that a template may write out: what they are is told by their type alone. */
-static int list_special(struct tok *t, struct err *e)
-{
-    size_t n = 0;
-    for (uint32_t id = 0; id < t->count; id++)
-        n += is_special(t, id);
-    t->special = malloc((n + 1) * sizeof *t->special);
-    if (!t->special)
-        return err_set(e, ERR_NOMEM, "no memory for %zu special tokens", n);
-    for (uint32_t id = 0; id < t->count; id++) {
-        struct str text = t->pieces[id];
-        if (!is_special(t, id) || text.n == 0 || tok_lookup(t, text) != id)
-            continue;
-        t->special[t->nspecial++] = (struct tok_special){text, id};
-        t->special_first[(unsigned char)text.p[0]] = true;
-    }
-    qsort(t->special, t->nspecial, sizeof *t->special, by_text);
-    return 0;
-}
-
-/* ---- roles ---- */
-
-/* An absent id, or the -1 that converters write for "none", leaves *out as it is. */
-static int read_id(const struct tok *t, const struct gguf *g, const char *key, int32_t *out,
-                   struct err *e)
-{
-    const struct gguf_value *v = gguf_find(g, key);
-    if (!v)
-        return 0;
-    if ((v->type == GGUF_U32 && v->u == UINT32_MAX) || (v->type == GGUF_I32 && v->i == -1)) {
-        *out = -1;
-        return 0;
-    }
-    uint64_t id;
-    int rc = gguf_get_u64(g, key, t->count - 1, &id, e);
-    if (rc == 0)
-        *out = (int32_t)id;
-    return rc;
-}
-
-static const char *const eog_names[] = {
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|return|>",
-    "<|call|>",
-    "<|end_of_turn|>",
-    "</s>",
-    "<EOT>",
-    "<｜end▁of▁sentence｜>",
-    "<end_of_utterance>",
-};
-
-static void mark_eog_name(struct tok *t, const char *name, bool eog)
-{
-    uint32_t id = tok_lookup(t, str_of(name));
-    if (id != TOK_NONE && is_special(t, id))
-        t->eog[id] = eog;
-}
-
-static int read_eog(struct tok *t, const struct gguf *g, struct err *e)
-{
-    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
-                                       "tokenizer.ggml.eom_token_id"};
-    for (size_t i = 0; i < sizeof eog_names / sizeof eog_names[0]; i++)
-        mark_eog_name(t, eog_names[i], true);
-    /* In the harmony format <|end|> closes a message, and a turn has several. */
-    if (tok_lookup(t, STR("<|return|>")) != TOK_NONE && tok_lookup(t, STR("<|call|>")) != TOK_NONE)
-        mark_eog_name(t, "<|end|>", false);
-    for (size_t i = 0; i < 2; i++) {
-        int32_t id = -1;
-        int rc = read_id(t, g, keys[i], &id, e);
-        if (rc != 0)
-            return rc;
-        if (id >= 0)
-            t->eog[id] = true;
-    }
-    if (t->eos >= 0)
-        t->eog[t->eos] = true;
-    return 0;
-}
-
-static int32_t default_id(const struct tok *t, uint32_t id, unsigned type)
-{
-    return t->model == TOK_SPM && id < t->count && t->types[id] == type ? (int32_t)id : -1;
-}
-
-static int read_roles(struct tok *t, const struct gguf *g, struct err *e)
-{
-    t->unk = default_id(t, 0, TOK_UNKNOWN);
-    t->bos = default_id(t, 1, TOK_CONTROL);
-    t->eos = default_id(t, 2, TOK_CONTROL);
-    int rc = read_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, e);
-    if (rc == 0)
-        rc = read_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, e);
-    if (rc == 0)
-        rc = read_id(t, g, "tokenizer.ggml.unknown_token_id", &t->unk, e);
-    return rc == 0 ? read_eog(t, g, e) : rc;
-}
-
-static int read_flag(const struct gguf *g, const char *key, bool *out, struct err *e)
+int tok_read_flag(const struct gguf *g, const char *key, bool *out, struct err *e)
 {
     return gguf_find(g, key) ? gguf_get_bool(g, key, out, e) : 0;
 }
@@ -224,13 +119,17 @@ static int read_flag(const struct gguf *g, const char *key, bool *out, struct er
 static int read_flags(struct tok *t, const struct gguf *g, struct err *e)
 {
     t->add_bos = t->model == TOK_SPM || (t->split && tok_split_adds_bos(t->split));
-    t->add_eos = false;
+    t->add_eos = t->model == TOK_UNIGRAM;
     t->space_prefix = t->model == TOK_SPM;
-    int rc = read_flag(g, "tokenizer.ggml.add_bos_token", &t->add_bos, e);
+    int rc = tok_read_flag(g, "tokenizer.ggml.add_bos_token", &t->add_bos, e);
     if (rc == 0)
-        rc = read_flag(g, "tokenizer.ggml.add_eos_token", &t->add_eos, e);
+        rc = tok_read_flag(g, "tokenizer.ggml.add_eos_token", &t->add_eos, e);
     if (rc == 0)
-        rc = read_flag(g, "tokenizer.ggml.add_space_prefix", &t->space_prefix, e);
+        rc = tok_read_flag(g, "tokenizer.ggml.add_space_prefix", &t->space_prefix, e);
+    if (t->model == TOK_WORDPIECE)
+        t->add_bos = t->add_eos = true; /* [CLS] text [SEP], whatever the file says */
+    if (t->split && tok_split_always_bos(t->split))
+        t->add_bos = true;
     return rc;
 }
 
@@ -242,14 +141,34 @@ static int read_model(struct tok *t, const struct gguf *g, struct err *e)
     int rc = gguf_get_str(g, "tokenizer.ggml.model", &name, e);
     if (rc != 0)
         return rc;
-    if (str_is(name, "gpt2"))
-        t->model = TOK_BPE;
-    else if (str_is(name, "llama"))
-        t->model = TOK_SPM;
-    else
-        return err_set(e, ERR_UNSUPPORTED, "%s: tokenizer model \"%.*s\" (known: gpt2, llama)",
-                       gguf_path(g), STR_ARG(name));
-    return 0;
+    static const struct {
+        const char *name;
+        enum tok_model model;
+    } models[] = {{"gpt2", TOK_BPE},
+                  {"gemma4", TOK_BPE},
+                  {"llama", TOK_SPM},
+                  {"t5", TOK_UNIGRAM},
+                  {"bert", TOK_WORDPIECE}};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        if (str_is(name, models[i].name)) {
+            t->model = models[i].model;
+            return 0;
+        }
+    }
+    return err_set(e, ERR_UNSUPPORTED,
+                   "%s: tokenizer model \"%.*s\" (known: gpt2, gemma4, llama, t5, bert)",
+                   gguf_path(g), STR_ARG(name));
+}
+
+static int open_model(struct tok *t, const struct gguf *g, struct err *e)
+{
+    switch (t->model) {
+    case TOK_BPE: return tok_bpe_open(t, g, e);
+    case TOK_SPM: return tok_spm_open(t, g, e);
+    case TOK_UNIGRAM: return tok_unigram_open(t, g, e);
+    case TOK_WORDPIECE: return tok_wordpiece_open(t, g, e);
+    }
+    return ERR_INTERNAL;
 }
 
 static int open_parts(struct tok *t, const struct gguf *g, struct err *e)
@@ -262,11 +181,9 @@ static int open_parts(struct tok *t, const struct gguf *g, struct err *e)
     if (rc == 0)
         rc = index_pieces(t, e);
     if (rc == 0)
-        rc = list_special(t, e);
+        rc = tok_special_open(t, g, e);
     if (rc == 0)
-        rc = t->model == TOK_BPE ? tok_bpe_open(t, g, e) : tok_spm_open(t, g, e);
-    if (rc == 0)
-        rc = read_roles(t, g, e);
+        rc = open_model(t, g, e);
     return rc == 0 ? read_flags(t, g, e) : rc;
 }
 
@@ -291,7 +208,13 @@ void tok_free(struct tok *t)
     free(t->types);
     free(t->eog);
     free(t->slots);
-    free(t->special);
+    tok_prefix_done(&t->special);
+    tok_prefix_done(&t->plain);
+    tok_prefix_done(&t->words);
+    tok_prefix_done(&t->inside);
+    free(t->lstrip);
+    free(t->rstrip);
+    free(t->scores);
     free(t->merges);
     free(t->merge_slots);
     free(t->rank);

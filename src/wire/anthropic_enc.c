@@ -385,6 +385,8 @@ static int put_output(struct enc *x, const json_t *extra)
     const struct gen_req *r = x->req;
     const json_t *rest = json_object_get(extra, "output_config");
     bool effort = r->effort > GEN_EFFORT_NONE && !x->q->effort_as_budget;
+    if (r->grammar.n)
+        return enc_unsupported(x, "grammar", "anthropic");
     if (r->format == GEN_FORMAT_JSON)
         return enc_unsupported(x, "response_format: json_object", "anthropic");
     if (!effort && r->format == GEN_FORMAT_TEXT)
@@ -427,11 +429,19 @@ static int check_sampling(struct enc *x)
         {GEN_SET_FREQUENCY, "frequency_penalty"},
         {GEN_SET_PRESENCE, "presence_penalty"},
         {GEN_SET_REPEAT, "repeat_penalty"},
+        {GEN_SET_REPEAT_LAST_N, "repeat_last_n"},
+        {GEN_SET_TYPICAL_P, "typical_p"},
+        {GEN_SET_TOP_N_SIGMA, "top_n_sigma"},
+        {GEN_SET_XTC_PROBABILITY, "xtc_probability"},
+        {GEN_SET_DRY_MULTIPLIER, "dry_multiplier"},
+        {GEN_SET_SAMPLERS, "samplers"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (s->set & rows[i].bit)
             return enc_unsupported(x, rows[i].name, "anthropic");
     }
+    if (s->nbias)
+        return enc_unsupported(x, "logit_bias", "anthropic");
     if ((s->set & GEN_SET_TEMPERATURE) && s->temperature > 1)
         return enc_unsupported(x, "temperature: above 1", "anthropic");
     if (r->n > 1)

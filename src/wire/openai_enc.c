@@ -319,31 +319,11 @@ static void put_choice(struct enc *x)
 
 /* ---- the rest ---- */
 
-static void put_sampling(struct enc *x)
-{
-    const struct gen_sampling *s = &x->req->sampling;
-    if (s->set & GEN_SET_TEMPERATURE)
-        jw_float(x->b, enc_top(x, "temperature"), s->temperature);
-    if (s->set & GEN_SET_TOP_P)
-        jw_float(x->b, enc_top(x, "top_p"), s->top_p);
-    if (s->set & GEN_SET_TOP_K)
-        jw_int(x->b, enc_top(x, "top_k"), s->top_k);
-    if (s->set & GEN_SET_MIN_P)
-        jw_float(x->b, enc_top(x, "min_p"), s->min_p);
-    if (s->set & GEN_SET_FREQUENCY)
-        jw_float(x->b, enc_top(x, "frequency_penalty"), s->frequency_penalty);
-    if (s->set & GEN_SET_PRESENCE)
-        jw_float(x->b, enc_top(x, "presence_penalty"), s->presence_penalty);
-    if (s->set & GEN_SET_REPEAT)
-        jw_float(x->b, enc_top(x, x->q->repeat_penalty ? "repeat_penalty" : "repetition_penalty"),
-                 s->repeat_penalty);
-    if (s->set & GEN_SET_SEED)
-        jw_int(x->b, enc_top(x, "seed"), (int64_t)s->seed);
-}
-
 static int put_format(struct enc *x)
 {
     const struct gen_req *r = x->req;
+    if (r->grammar.n) /* llama-server's; others refuse it, which is right */
+        jw_str(x->b, enc_top(x, "grammar"), r->grammar);
     if (r->format == GEN_FORMAT_TEXT)
         return 0;
     jw_object(x->b, enc_top(x, "response_format"));
@@ -421,7 +401,7 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = put_tools(x, extra)))
         return rc;
     put_choice(x);
-    put_sampling(x);
+    enc_sampling(x);
     put_limits(x);
     put_effort(x);
     if ((rc = put_format(x)))

@@ -22,6 +22,18 @@ static const char *const known[] = {"model",
                                     "presence_penalty",
                                     "repetition_penalty",
                                     "repeat_penalty",
+                                    "repeat_last_n",
+                                    "typical_p",
+                                    "top_n_sigma",
+                                    "xtc_probability",
+                                    "xtc_threshold",
+                                    "dry_multiplier",
+                                    "dry_base",
+                                    "dry_allowed_length",
+                                    "dry_penalty_last_n",
+                                    "dry_sequence_breakers",
+                                    "samplers",
+                                    "logit_bias",
                                     "max_tokens",
                                     "max_completion_tokens",
                                     "stop",
@@ -29,6 +41,7 @@ static const char *const known[] = {"model",
                                     "logprobs",
                                     "top_logprobs",
                                     "response_format",
+                                    "grammar",
                                     "reasoning_effort",
                                     "stream",
                                     "stream_options",
@@ -384,44 +397,6 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
 
 /* ---- the rest ---- */
 
-static int decode_sampling(struct dec *d, const json_t *body, struct gen_sampling *s)
-{
-    const struct {
-        const char *key;
-        unsigned bit;
-        double lo, hi;
-        float *out;
-    } rows[] = {
-        {"temperature", GEN_SET_TEMPERATURE, 0, 2, &s->temperature},
-        {"top_p", GEN_SET_TOP_P, 0, 1, &s->top_p},
-        {"min_p", GEN_SET_MIN_P, 0, 1, &s->min_p},
-        {"frequency_penalty", GEN_SET_FREQUENCY, -2, 2, &s->frequency_penalty},
-        {"presence_penalty", GEN_SET_PRESENCE, -2, 2, &s->presence_penalty},
-        {"repeat_penalty", GEN_SET_REPEAT, 0, 10, &s->repeat_penalty},
-        {"repetition_penalty", GEN_SET_REPEAT, 0, 10, &s->repeat_penalty},
-    };
-    int64_t n;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int rc = dec_float(d, body, rows[i].key, rows[i].lo, rows[i].hi, rows[i].out);
-        if (rc < 0)
-            return rc;
-        s->set |= rc ? rows[i].bit : 0;
-    }
-    int rc = dec_int(d, body, "top_k", -1, INT32_MAX, &n); /* -1: vLLM's word for no limit */
-    if (rc < 0)
-        return rc;
-    if (rc) {
-        s->set |= GEN_SET_TOP_K;
-        s->top_k = n < 0 ? 0 : (int32_t)n;
-    }
-    rc = dec_int(d, body, "seed", INT64_MIN, INT64_MAX, &n);
-    if (rc > 0) {
-        s->set |= GEN_SET_SEED;
-        s->seed = (uint64_t)n;
-    }
-    return rc < 0 ? rc : 0;
-}
-
 static int decode_format(struct dec *d, const json_t *body, struct gen_req *r)
 {
     json_t *o, *s, *schema;
@@ -502,6 +477,10 @@ static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
         return rc;
     if (rc && (rc = dec_bool(d, opts, "include_usage", &r->stream_usage)) < 0)
         return rc;
+    if ((rc = dec_str(d, body, "grammar", &r->grammar)) < 0)
+        return rc;
+    if (r->grammar.n && r->format != GEN_FORMAT_TEXT)
+        return dec_fail(d, ERR_FORMAT, "grammar", "cannot stand beside response_format");
     rc = dec_str(d, body, "user", &r->user);
     return rc < 0 ? rc : 0;
 }
@@ -525,7 +504,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
         return rc;
     if ((rc = decode_choice(d, body, r)))
         return rc;
-    if ((rc = decode_sampling(d, body, &r->sampling)))
+    if ((rc = dec_sampling(d, body, &r->sampling)))
         return rc;
     if ((rc = decode_limits(d, body, r)))
         return rc;

@@ -60,6 +60,8 @@ int dec_unknown(struct dec *d, const json_t *o, const char *const *known, json_t
 int dec_extra(struct dec *d, const json_t *extra, struct gen_req *r);
 /* extra[key] = v, made when needed. */
 int dec_keep(struct dec *d, json_t **extra, const char *key, json_t *v);
+/* The sampling fields of the OpenAI dialect and its extensions (sampling.c). */
+int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s);
 /* "data:MIME;base64,DATA" into mime and data, anything else into url. */
 int dec_url(struct dec *d, struct str url, struct gen_part *p);
 
@@ -94,6 +96,7 @@ int enc_unsupported(struct enc *x, const char *field, const char *dialect);
 /* JSON text of the caller's into the body: parsed, so that the body is always valid. object: it
  * must be one, and empty text is {}. */
 int enc_raw(struct enc *x, const char *key, struct str text, bool object, const char *what);
+void enc_sampling(struct enc *x); /* what dec_sampling reads */
 /* The members of req->extra that stand at top level, except `but`. */
 int enc_extra(struct enc *x, const json_t *extra, const char *but);
 /* req->extra parsed when it belongs to dialect d, else NULL. */

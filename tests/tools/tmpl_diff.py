@@ -74,6 +74,32 @@ def cases():
     yield "parts", {"messages": [{"role": "user", "content": [{"type": "text", "text": "One"},
                                                               {"type": "text", "text": " two"}]}]}
     yield "image", {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]}
+    yield "system-parts", {"messages": [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, U]}
+    yield "assistant-parts", {"messages": [U, {"role": "assistant", "content": [{"type": "text", "text": "Hi "},
+                                                                                {"type": "text", "text": "you"}]},
+                                           {"role": "user", "content": [{"type": "text", "text": "?"}]}]}
+    yield "images", {"messages": [S, {"role": "user", "content": [
+        {"type": "text", "text": "A"}, {"type": "image_url", "image_url": {"url": "x:y"}}, {"type": "text", "text": "B"},
+        {"type": "image", "image": "x:z"}]}, A, U]}
+    yield "empty", {"messages": [{"role": "system", "content": ""}, {"role": "user", "content": ""},
+                                 {"role": "assistant", "content": ""}, {"role": "user", "content": ""}]}
+    yield "null", {"messages": [U, {"role": "assistant", "content": None}, U]}
+    yield "unicode", {"messages": [{"role": "user", "content": "\u00e4\u4f60\u597d\U0001f600\u0301\u200d\u2028\ufeff \t"},
+                                   {"role": "assistant", "content": "\u0130\u00df"}, {"role": "user", "content": "\u3000x\u00a0"}]}
+    yield "long", {"messages": [S] + [U, A] * 12 + [U], "tools": TOOLS}
+    yield "calls-reasoning", {"messages": [
+        S, U, {"role": "assistant", "content": "First.", "reasoning_content": "One.", "tool_calls": [call("aaaaaaaa1")]},
+        {"role": "tool", "tool_call_id": "aaaaaaaa1", "name": "get_weather", "content": "1"},
+        {"role": "assistant", "content": "Then.", "reasoning_content": "Two.", "tool_calls": [call("aaaaaaaa2")]},
+        {"role": "tool", "tool_call_id": "aaaaaaaa2", "name": "get_weather", "content": "2"},
+        {"role": "assistant", "content": "Last.", "reasoning_content": "Three."}, U],
+        "tools": TOOLS, "enable_thinking": True, "reasoning_effort": "low"}
+    yield "call-no-tools", {"messages": [U, {"role": "assistant", "content": None, "tool_calls": [call()]},
+                                         {"role": "tool", "tool_call_id": "abc123def", "name": "get_weather", "content": [
+                                             {"type": "text", "text": "21"}]}]}
+    yield "call-no-args", {"messages": [U, {"role": "assistant", "content": "", "tool_calls": [
+        {"id": "abc123def", "type": "function", "function": {"name": "noop", "arguments": {}}}]},
+        {"role": "tool", "tool_call_id": "abc123def", "name": "noop", "content": ""}, A, U], "tools": TOOLS}
     yield "developer", {"messages": [{"role": "developer", "content": "Be kind."}, U]}
     yield "bad-order", {"messages": [U, U, A, A]}
     yield "nothing", {"messages": []}
@@ -174,4 +200,5 @@ def main():
     sys.exit(good != len(names))
 
 
-main()
+if __name__ == "__main__":
+    main()

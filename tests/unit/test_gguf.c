@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "buf.h"
@@ -309,6 +310,58 @@ static void integers_at_their_extremes(void **state)
     free(p);
 }
 
+/* Address space beyond what is in use now: the file and 16 MiB. Nothing may need more, so nothing
+ * may run out of memory. Sanitizers reserve terabytes and are left alone. */
+static struct rlimit limit_memory(size_t file)
+{
+    struct rlimit old, now;
+    unsigned long pages = 0;
+    getrlimit(RLIMIT_AS, &old);
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%lu", &pages) != 1)
+        pages = 0;
+    if (f)
+        fclose(f);
+    uint64_t used = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    now = old;
+    if (used && used < (uint64_t)1 << 40) {
+        now.rlim_cur = used + file + ((uint64_t)16 << 20);
+        setrlimit(RLIMIT_AS, &now);
+    }
+    return old;
+}
+
+/* Two integers at a time. All pairs with WEIR_ALL_PAIRS set; else every 41st. */
+static void pairs_at_their_extremes(void **state)
+{
+    static const uint64_t values[] = {0, 1, INT32_MAX, 0x80000000, INT64_MAX, UINT64_MAX};
+    enum { N = 6 };
+    size_t n, step = getenv("WEIR_ALL_PAIRS") ? 1 : 41, tried = 0;
+    unsigned char *p = small_bytes(&n);
+    struct fields x = {.p = p};
+    find_fields(&x);
+    struct rlimit old = limit_memory(n);
+    size_t all = x.n * x.n * N * N;
+    for (size_t i = 0; i < all; i += step) {
+        size_t a = i / (N * N) / x.n, b = i / (N * N) % x.n;
+        if (a > b)
+            continue;
+        unsigned char was[16];
+        memcpy(was, p + x.f[a].at, x.f[a].width);
+        memcpy(was + 8, p + x.f[b].at, x.f[b].width);
+        set(p + x.f[a].at, x.f[a].width, values[i % N]);
+        set(p + x.f[b].at, x.f[b].width, values[i / N % N]);
+        assert_int_not_equal(try_open(p, n), ERR_NOMEM);
+        memcpy(p + x.f[b].at, was + 8, x.f[b].width);
+        memcpy(p + x.f[a].at, was, x.f[a].width);
+        tried++;
+    }
+    setrlimit(RLIMIT_AS, &old);
+    assert_true(tried > 1000);
+    assert_int_equal(try_open(p, n), 0);
+    free(p);
+}
+
 static void flipped_bits(void **state)
 {
     size_t n;
@@ -476,9 +529,13 @@ static void block_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_is_read), cmocka_unit_test(integers_at_their_extremes),
-        cmocka_unit_test(flipped_bits),    cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(refusals),        cmocka_unit_test(tensor_shapes),
+        cmocka_unit_test(written_is_read),
+        cmocka_unit_test(integers_at_their_extremes),
+        cmocka_unit_test(pairs_at_their_extremes),
+        cmocka_unit_test(flipped_bits),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(tensor_shapes),
         cmocka_unit_test(block_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

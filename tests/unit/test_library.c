@@ -25,11 +25,11 @@
 
 /* What a scripted answer does. */
 struct server {
-    struct str body;
-    int status;         /* 0: 200 or 206 as asked */
-    size_t cut;         /* the connection breaks after so many bytes; 0: never */
-    bool ignores_range; /* always the whole */
-    bool wrong_range;   /* 206 for something else */
+    struct str body, first, second; /* second: of URLs of a second part */
+    int status;                     /* 0: 200 or 206 as asked */
+    size_t cut;                     /* the connection breaks after so many bytes; 0: never */
+    bool ignores_range;             /* always the whole */
+    bool wrong_range;               /* 206 for something else */
     bool endless, no_total;
     bool refuses_offset; /* 416 for any offset */
     const char *etag;
@@ -68,6 +68,8 @@ static int send_body(struct server *s, const struct library_get *get, size_t fro
 static int serve(void *ctx, const struct library_get *get, struct err *e)
 {
     struct server *s = ctx;
+    if (s->second.n)
+        s->body = strstr(get->url, "-00002-of-") ? s->second : s->first;
     s->calls++;
     s->last_offset = get->offset;
     snprintf(s->last_if_range, sizeof s->last_if_range, "%s", get->if_range ? get->if_range : "");
@@ -325,6 +327,78 @@ static void urls_are_downloaded(void **state)
     assert_false(there(at(c, ".partial/a.part")) && there(at(c, "a.gguf")));
 }
 
+/* Two files of one tensor each. */
+static void make_parts(struct ctx *c, char path[2][160])
+{
+    static const float data[4] = {1, 2, 3, 4};
+    static const uint64_t dims[1] = {4};
+    for (int i = 0; i < 2; i++) {
+        struct gguf_writer *w = gguf_writer_new();
+        gguf_put_u16(w, "split.no", (uint16_t)i);
+        gguf_put_u16(w, "split.count", 2);
+        gguf_put_tensor(w, i ? "b" : "a", GGUF_DT_F32, 1, dims, data);
+        snprintf(path[i], 160, "%s/Big-%05d-of-00002.gguf", c->local, i + 1);
+        assert_int_equal(gguf_writer_save(w, path[i], &c->e), 0);
+        gguf_writer_free(w);
+    }
+}
+
+/* One model of that name, in two parts that open as one. */
+static void split_installed(struct ctx *c, const char *name)
+{
+    struct library *l = open_library(c);
+    struct library_list list;
+    struct library_item it = {0};
+    struct gguf *g = NULL;
+    assert_int_equal(library_list(l, &list, &c->e), 0);
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.items[0].name, name);
+    library_list_done(&list);
+    assert_int_equal(library_find(l, name, &it, &c->e), 0);
+    assert_true(it.managed && it.source[0] && it.sha256[0]);
+    assert_int_equal(gguf_open(it.path, &g, &c->e), 0);
+    assert_int_equal(gguf_nparts(g), 2);
+    assert_int_equal(gguf_file_size(g), it.size);
+    gguf_close(g);
+    library_item_done(&it);
+    library_free(l);
+}
+
+static void split_models_are_one(void **state)
+{
+    struct ctx *c = *state;
+    char path[2][160];
+    size_t n[2];
+    make_parts(c, path);
+    assert_int_equal(pull(c, path[1], NULL), 0); /* any part */
+    split_installed(c, "big");
+    assert_int_equal(pull(c, path[0], NULL), 0);
+    struct library *l = open_library(c);
+    assert_int_equal(library_remove(l, "big", &c->e), 0);
+    library_free(l);
+    nothing_installed(c);
+    assert_false(there(at(c, "big-00002-of-00002.gguf")));
+
+    char *first = get_file(path[0], &n[0]), *second = get_file(path[1], &n[1]);
+    c->server.first = str_n(first, n[0]);
+    c->server.second = str_n(second, n[1]);
+    assert_int_equal(pull(c, "https://example.org/B-00002-of-00002.gguf?x=1", "b:2x"), 0);
+    split_installed(c, "b:2x");
+    assert_int_equal(c->server.calls, 2);
+    assert_int_equal(pull(c, "https://example.org/B-00001-of-00002.gguf", "b:2x"), 0);
+    assert_int_equal(c->server.calls, 2);
+    l = open_library(c);
+    assert_int_equal(library_remove(l, "b", &c->e), 0);
+    library_free(l);
+
+    unlink(path[1]);
+    assert_int_equal(pull(c, path[0], NULL), ERR_NOT_FOUND);
+    assert_non_null(strstr(c->e.msg, "Big-00002-of-00002.gguf: part 2 of 2"));
+    nothing_installed(c);
+    free(first);
+    free(second);
+}
+
 static void cut_downloads_go_on(void **state)
 {
     struct ctx *c = *state;
@@ -569,6 +643,7 @@ int main(void)
         T(names_are_found),
         T(files_are_imported),
         T(urls_are_downloaded),
+        T(split_models_are_one),
         T(cut_downloads_go_on),
         T(changed_files_begin_again),
         T(servers_that_do_it_wrong),

@@ -7,169 +7,12 @@
 #include <cmocka.h>
 
 #include "model.h"
-#include "tiny_model.h"
+#include "model_rig.h"
 
 #include <stdatomic.h>
 #include <sys/resource.h>
 
-/* ---- helpers ---- */
-
-static const char *fixture(const char *rel, char out[1024])
-{
-    const char *root = getenv("WEIR_FIXTURES");
-    if (root)
-        snprintf(out, 1024, "%s/%s", root, rel);
-    else
-        snprintf(out, 1024, "%s/../shared/fixtures/%s", getenv("WEIR_SOURCE"), rel);
-    if (access(out, R_OK) != 0) {
-        printf("skipped: no %s\n", out);
-        skip();
-    }
-    return out;
-}
-
-static struct model *open_model(const char *path)
-{
-    struct model *m = NULL;
-    struct err e = {0};
-    if (model_open_path(path, &m, &e) != 0)
-        fail_msg("%s: %s", path, e.msg);
-    return m;
-}
-
-static struct model *open_tiny(const struct tiny *t)
-{
-    char path[256];
-    assert_int_equal(tiny_write(t, tiny_path("model", path)), 0);
-    struct model *m = open_model(path);
-    unlink(path);
-    return m;
-}
-
-/* A pool, pages and scratch to step a model with. */
-struct rig {
-    struct pool *pool;
-    struct model_kv *kv;
-    struct model_run *run;
-};
-
-static struct rig rig_new(const struct model *m, int threads, bool f32, int pages, int batch)
-{
-    struct rig g;
-    struct err e = {0};
-    uint64_t bytes = model_kv_page_bytes(m, f32) * (uint64_t)pages;
-    assert_int_equal(pool_new(threads, &g.pool, &e), 0);
-    assert_int_equal(model_kv_new(m, bytes, f32, &g.kv, &e), 0);
-    assert_int_equal(model_run_new(m, g.pool, batch, batch, &g.run, &e), 0);
-    return g;
-}
-
-static void rig_done(struct rig *g)
-{
-    model_run_free(g->run);
-    model_kv_free(g->kv);
-    pool_free(g->pool);
-}
-
-static struct model_seq *seq_new(struct rig *g, int32_t positions)
-{
-    struct model_seq *s;
-    struct err e = {0};
-    assert_int_equal(model_seq_new(g->kv, positions, &s, &e), 0);
-    return s;
-}
-
-static uint32_t lcg(uint32_t *s)
-{
-    *s = *s * 1664525u + 1013904223u;
-    return *s >> 8;
-}
-
-static void fill_tokens(int32_t *t, size_t n, int32_t vocab, uint32_t seed)
-{
-    for (size_t i = 0; i < n; i++)
-        t[i] = (int32_t)(lcg(&seed) % (uint32_t)vocab);
-}
-
-/* Logits of all n tokens, fed `slice` at a time. */
-static float *all_logits(const struct model *m, int threads, bool f32, const int32_t *tokens,
-                         size_t n, size_t slice)
-{
-    size_t vocab = (size_t)model_traits(m)->vocab;
-    float *out = malloc(n * vocab * sizeof *out);
-    struct rig g = rig_new(m, threads, f32, (int)(n / 64 + 2), (int)slice);
-    struct model_seq *s = seq_new(&g, (int32_t)n);
-    struct model_item items[512];
-    struct err e = {0};
-    for (size_t at = 0; at < n; at += slice) {
-        size_t count = n - at < slice ? n - at : slice;
-        const float *l = NULL;
-        for (size_t i = 0; i < count; i++)
-            items[i] = (struct model_item){s, tokens[at + i], true};
-        assert_int_equal(model_seq_reserve(s, (int32_t)(at + count), &e), 0);
-        if (model_forward(g.run, items, count, NULL, &l, &e) != 0)
-            fail_msg("%s", e.msg);
-        memcpy(out + at * vocab, l, count * vocab * sizeof *out);
-    }
-    model_seq_free(s);
-    rig_done(&g);
-    return out;
-}
-
 /* ---- against the reference ---- */
-
-struct reference {
-    int32_t n, vocab, *tokens;
-    float *logits;
-};
-
-static struct reference read_reference(const char *path)
-{
-    struct reference r;
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    assert_int_equal(fread(&r.n, 4, 1, f) + fread(&r.vocab, 4, 1, f), 2);
-    size_t n = (size_t)r.n, all = n * (size_t)r.vocab;
-    r.tokens = malloc(n * 4);
-    r.logits = malloc(all * 4);
-    assert_int_equal(fread(r.tokens, 4, n, f), n);
-    assert_int_equal(fread(r.logits, 4, all, f), all);
-    fclose(f);
-    return r;
-}
-
-static void reference_done(struct reference *r)
-{
-    free(r->tokens);
-    free(r->logits);
-}
-
-static double nmse(const float *a, const float *ref, size_t n)
-{
-    double d = 0, s = 0;
-    for (size_t i = 0; i < n; i++) {
-        d += ((double)a[i] - (double)ref[i]) * ((double)a[i] - (double)ref[i]);
-        s += (double)ref[i] * (double)ref[i];
-    }
-    return d / s;
-}
-
-static double nmse_of_fixture(const char *gguf, const char *logits, bool exact)
-{
-    char a[1024], b[1024];
-    fixture(gguf, a);
-    struct reference r = read_reference(fixture(logits, b));
-    struct model *m = open_model(a);
-    model_set_exact(m, exact);
-    assert_int_equal(model_traits(m)->vocab, r.vocab);
-    float *mine = all_logits(m, 2, true, r.tokens, (size_t)r.n, 64);
-    double e = nmse(mine, r.logits, (size_t)r.n * (size_t)r.vocab);
-    printf("%s: NMSE %.3g\n", gguf, e);
-    free(mine);
-    model_free(m);
-    reference_done(&r);
-    return e;
-}
 
 static void llama_dense_equals_the_reference(void **state)
 {
@@ -201,13 +44,15 @@ static void bits_do_not_depend_on_slices_or_threads(void **state)
     for (size_t t = 0; t < sizeof all_types / sizeof *all_types; t++) {
         struct tiny tiny = tiny_default();
         tiny.type = all_types[t];
+        tiny.head_dim = 32; /* whole blocks of the packed caches */
         struct model *m = open_tiny(&tiny);
-        for (int f32 = 0; f32 < 2; f32++) {
-            float *want = all_logits(m, 1, f32, tokens, N, 1);
+        for (int c = 0; c < MODEL_CACHES; c++) {
+            enum model_cache cache = (enum model_cache)c;
+            float *want = all_logits(m, 1, cache, tokens, N, 1);
             assert_true(isfinite(want[0]) && want[0] != want[1]);
             for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
                 for (int threads = 1; threads <= 3; threads++) {
-                    float *got = all_logits(m, threads, f32, tokens, N, slices[i]);
+                    float *got = all_logits(m, threads, cache, tokens, N, slices[i]);
                     assert_memory_equal(got, want, N * TINY_VOCAB * sizeof *got);
                     free(got);
                 }
@@ -226,10 +71,10 @@ static void exact_path_is_near_the_quantised_one(void **state)
     tiny.type = GGUF_DT_Q8_0;
     struct model *m = open_tiny(&tiny);
     assert_false(model_is_f32(m));
-    float *quick = all_logits(m, 2, true, tokens, N, 40);
+    float *quick = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, 40);
     model_set_exact(m, true);
-    float *exact = all_logits(m, 2, true, tokens, N, 40);
-    float *again = all_logits(m, 1, true, tokens, N, 3);
+    float *exact = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, 40);
+    float *again = all_logits(m, 1, MODEL_CACHE_F32, tokens, N, 3);
     assert_memory_equal(exact, again, N * TINY_VOCAB * sizeof *exact);
     double e = nmse(quick, exact, N * TINY_VOCAB);
     assert_true(e > 0 && e < 1e-3);
@@ -248,12 +93,12 @@ static void bits_do_not_depend_on_the_batch(void **state)
     struct model *m = open_tiny(&tiny);
     int32_t tokens[SEQS][N];
     float *want[SEQS];
-    struct rig g = rig_new(m, 2, false, SEQS * 2, 64);
+    struct rig g = rig_new(m, 2, MODEL_CACHE_F16, SEQS * 2, 64);
     struct model_seq *s[SEQS];
     struct err e = {0};
     for (int i = 0; i < SEQS; i++) {
         fill_tokens(tokens[i], N, TINY_VOCAB, 100 + (uint32_t)i);
-        want[i] = all_logits(m, 1, false, tokens[i], N, 1);
+        want[i] = all_logits(m, 1, MODEL_CACHE_F16, tokens[i], N, 1);
         s[i] = seq_new(&g, N);
         assert_int_equal(model_seq_reserve(s[i], N, &e), 0);
     }
@@ -307,22 +152,23 @@ static void shared_prefixes_stay_apart(void **state)
 {
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
-    struct rig g = rig_new(m, 1, false, 16, 256);
+    struct rig g = rig_new(m, 1, MODEL_CACHE_F16, 16, 256);
     int32_t t[200], u[200];
     float la[TINY_VOCAB], lb[TINY_VOCAB], lc[TINY_VOCAB];
     struct err e = {0};
     fill_tokens(t, 200, TINY_VOCAB, 7);
     memcpy(u, t, sizeof u);
     fill_tokens(u + 100, 100, TINY_VOCAB, 8);
-    float *want_t = all_logits(m, 1, false, t, 200, 200);
-    float *want_u = all_logits(m, 1, false, u, 200, 200);
+    float *want_t = all_logits(m, 1, MODEL_CACHE_F16, t, 200, 200);
+    float *want_u = all_logits(m, 1, MODEL_CACHE_F16, u, 200, 200);
 
     struct model_seq *a = seq_new(&g, 200), *b = seq_new(&g, 200), *c = seq_new(&g, 200);
     feed(&g, a, t, 150, la);
     int before = model_kv_pages_free(g.kv);
-    assert_int_equal(model_seq_share(b, a, 100, &e), 0);
+    int32_t reached;
+    assert_int_equal(model_seq_share(b, a, 100, &reached, &e), 0);
     assert_int_equal(model_kv_pages_free(g.kv), before - 1); /* one whole shared, one copied */
-    assert_int_equal(model_seq_share(c, a, 128, &e), 0);
+    assert_int_equal(model_seq_share(c, a, 128, &reached, &e), 0);
     assert_int_equal(model_kv_pages_free(g.kv), before - 1);
     feed(&g, b, u + 100, 100, lb);
     assert_memory_equal(lb, want_u + 199 * TINY_VOCAB, sizeof lb);
@@ -346,7 +192,7 @@ static void full_pools_and_wrong_calls_are_errors(void **state)
 {
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
-    struct rig g = rig_new(m, 1, false, 2, 8);
+    struct rig g = rig_new(m, 1, MODEL_CACHE_F16, 2, 8);
     struct model_seq *a = seq_new(&g, 300), *b = seq_new(&g, 300);
     struct err e = {0};
     const float *l = NULL;
@@ -382,7 +228,7 @@ static void cancelled_passes_advance_nothing(void **state)
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
     for (int threads = 1; threads <= 2; threads++) {
-        struct rig g = rig_new(m, threads, false, 2, 8);
+        struct rig g = rig_new(m, threads, MODEL_CACHE_F16, 2, 8);
         struct model_seq *a = seq_new(&g, 100);
         struct err e = {0};
         const float *l = NULL;
@@ -453,12 +299,13 @@ static void bad_keys_are_named(void **state)
         {"llama.rope.freq_base", TINY_F32, 0, 0, NULL, 0},
         {"llama.rope.freq_base", TINY_F32, 0, NAN, NULL, 0},
         {"llama.rope.freq_base", TINY_F32, 0, INFINITY, NULL, 0},
-        {"llama.rope.scaling.type", TINY_STR, 0, 0, "yarn", ERR_UNSUPPORTED},
+        {"llama.rope.scaling.type", TINY_STR, 0, 0, "spiral", ERR_UNSUPPORTED},
         {"llama.rope.scaling.factor", TINY_F32, 0, NAN, NULL, 0},
         {"llama.attention.layer_norm_rms_epsilon", TINY_F32, 0, NAN, NULL, 0},
         {"llama.attention.layer_norm_rms_epsilon", TINY_F32, 0, -1, NULL, 0},
         {"llama.attention.layer_norm_rms_epsilon", TINY_ABSENT, 0, 0, NULL, 0},
-        {"llama.expert_count", TINY_U32, 8, 0, NULL, ERR_UNSUPPORTED},
+        {"llama.expert_count", TINY_U32, 1u << 20, 0, NULL, 0},
+        {"llama.expert_group_count", TINY_U32, 4, 0, NULL, ERR_UNSUPPORTED},
         {"llama.attention.causal", TINY_BOOL, 0, 0, NULL, ERR_UNSUPPORTED},
         {"llama.vocab_size", TINY_U32, 7, 0, NULL, 0},
     };
@@ -514,8 +361,8 @@ static void tied_and_odd_shapes_work(void **state)
         t.ff = shapes[i].ff;
         struct model *m = open_tiny(&t);
         assert_true(model_traits(m)->tied && model_is_f32(m));
-        float *one = all_logits(m, 1, false, tokens, 20, 1);
-        float *two = all_logits(m, 2, false, tokens, 20, 20);
+        float *one = all_logits(m, 1, MODEL_CACHE_F16, tokens, 20, 1);
+        float *two = all_logits(m, 2, MODEL_CACHE_F16, tokens, 20, 20);
         assert_memory_equal(one, two, 20 * TINY_VOCAB * sizeof *one);
         assert_true(isfinite(one[0]));
         free(one);
@@ -532,7 +379,7 @@ static void large_contexts_cost_no_memory(void **state)
     struct model *m = open_tiny(&t);
     struct rusage a, b;
     getrusage(RUSAGE_SELF, &a);
-    struct rig g = rig_new(m, 2, false, (1 << 24) / 64, 512);
+    struct rig g = rig_new(m, 2, MODEL_CACHE_F16, (1 << 24) / 64, 512);
     struct model_seq *s = seq_new(&g, 1 << 24);
     float last[TINY_VOCAB];
     int32_t tokens[100];

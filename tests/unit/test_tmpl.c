@@ -257,6 +257,82 @@ static void limits_hold(void **state)
     free(big);
 }
 
+/* What jinja2 prints of each; tests/tools/tmpl_features.py has them all. */
+static void the_rest_of_the_language(void **state)
+{
+    expect("{{ '%05.2f|%-5s|%5s|%x|%%' % (3.14159, 'ab', 'cd', 255) }}", "03.14|ab   |   cd|ff|%");
+    expect("{{ '{x:>5}|{y:05d}|{z:.2f}'.format(x='a', y=42, z=3.14159) }}", "    a|00042|3.14");
+    expect("{{ [3, 1, 2] | batch(2, 'x') | list }}", "[[3, 1], [2, 'x']]");
+    expect("{{ [1, 2, 3, 4, 5, 6, 7] | slice(3, 'x') | list }}",
+           "[[1, 2, 3], [4, 5, 'x'], [6, 7, 'x']]");
+    expect("{{ '<p>a  <b>b</b></p> c' | striptags }}", "a b c");
+    expect("{{ {'a': 1, 'b': none, 'c': '<'} | xmlattr }}", " a=\"1\" c=\"&lt;\"");
+    expect("{{ 'a b&c/ü' | urlencode }}", "a%20b%26c/%C3%BC");
+    expect("{{ {'a b': 1, 'c': 'ü'} | urlencode }}", "a+b=1&c=%C3%BC");
+    expect("{{ 'one two three four five' | wordwrap(9) }}", "one two\nthree\nfour five");
+    expect("{{ 'averyveryverylongword here' | wordwrap(6) }}", "averyv\neryver\nylongw\nord\nhere");
+    expect("{{ 'abc def ghi jkl' | truncate(9) }}", "abc...");
+    expect("{{ 'abc def ghi jkl' | truncate(9, true, '~', 0) }}", "abc def ~");
+    expect("{{ 'ab' | center(7) }}", "   ab  ");
+    expect("{{ 42 | round }}", "42");
+    expect("{{ '11' | int(0, 2) }}", "3");
+    expect("{{ 1000000 | filesizeformat }}", "1.0 MB");
+    expect("{{ 'a b c'.rpartition(' ') }}", "('a b', ' ', 'c')");
+    expect("{{ '-42'.zfill(5) }}", "-0042");
+    expect("{{ 'a\\tb'.expandtabs(4) }}", "a   b");
+    expect("{{ 'Ab Cd'.istitle() }}", "True");
+    expect("{{ 'ß'.casefold() }}", "ss");
+    expect("{{ cycler('a', 'b').next() }}", "a");
+    expect("{% for i in [{'v': 1, 'c': [{'v': 2, 'c': []}, {'v': 3, 'c': [{'v': 4, 'c': []}]}]}] "
+           "recursive %}[{{ i.v }}@{{ loop.depth }}{{ loop(i.c) }}]{% endfor %}",
+           "[1@1[2@2][3@2[4@3]]]");
+    expect("{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, 3, x=4) }}",
+           "1(2, 3){'x': 4}");
+    expect("{% set l = [3, 1] %}{% do l.append(2) %}{% do l.sort() %}{{ l }}", "[1, 2, 3]");
+    expect("{% for g in [{'g': 1, 'n': 'x'}, {'g': 2, 'n': 'y'}, {'g': 1, 'n': 'z'}] | "
+           "groupby('g') %}{{ g.grouper }}:{{ g.list | map(attribute='n') | join }};{% endfor %}",
+           "1:xz;2:y;");
+    expect("{% set j = joiner('|') %}{% for x in [1, 2, 3] %}{{ j() }}{{ x }}{% endfor %}",
+           "1|2|3");
+    expect("{% block b %}x{% endblock %}{% autoescape false %}<{% endautoescape %}", "x<");
+    expect("{% set d = {'a': 1, 'b': 2} %}{{ d.popitem() }}{{ d }}", "('b', 2){'a': 1}");
+}
+
+/* What loops, explodes or recurses through built-ins ends too. */
+static void hostile_templates_end(void **state)
+{
+    static const char *const endless[] = {
+        "{{ [0] * 10**9 }}",
+        "{{ range(10**9)|list }}",
+        "{% set l = [1] %}{% for i in range(60) %}{% do l.extend(l) %}{% endfor %}",
+        "{% set n = namespace(s='a') %}{% for i in range(60) %}"
+        "{% set n.s = n.s|replace('a', 'aaaaaaaaaaaaaaaa') %}{% endfor %}",
+        "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+        "{% for x in [1] recursive %}{{ loop([1]) }}{{ loop([1]) }}{% endfor %}",
+        "{{ 'x'|center(10**9) }}",
+        "{{ 'x'.ljust(10**9) }}",
+        "{{ 'x'.zfill(10**9) }}",
+        "{{ 'x'|indent(10**9, true) }}",
+        "{{ '\\t'.expandtabs(10**9) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%.999999999f' % 1 }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{% for i in range(100000) %}{{ 'x'.ljust(1000000)|length }}{% endfor %}",
+        "{{ [1]|slice(10**9)|list }}",
+        "{% set l = range(100000)|list %}{% for i in l %}{% do l.reverse() %}{% endfor %}",
+        "{% set l = range(100000)|list %}{{ l|unique|list }}",
+        "{% set l = [] %}{% do l.append(l) %}{{ l|pprint }}",
+        "{% set d = {} %}{% do d.update(a=d) %}{{ d }}",
+        "{% set s = 'a' * 1000000 %}{% for i in range(4000000) %}{% if s.rpartition('b') %}"
+        "{% endif %}{% endfor %}",
+    };
+    for (size_t i = 0; i < sizeof endless / sizeof *endless; i++)
+        fails(endless[i], ERR_LIMIT, "template line 1: ");
+    /* linear, however many tags never end */
+    expect("{{ ('<!--' * 100000)|striptags|length }}", "400000");
+}
+
 /* ---- outside ranges ---- */
 
 /* The text with outside ranges in brackets. */
@@ -467,6 +543,9 @@ static void real_templates_render(void **state)
 
 /* ---- what models write ---- */
 
+static struct gen_tool offered = {.name = {"f", 1}};
+static const struct gen_req offer = {.tools = &offered, .ntools = 1};
+
 struct log {
     struct buf text;
     enum gen_event_type last;
@@ -503,7 +582,7 @@ static void writes(const char *z, bool tools, bool thinks, bool called, const ch
     size_t n = strlen(z);
     for (size_t cut = 0; cut <= n + 1; cut++) {
         struct log l = {.text = BUF_INIT(4096), .last = GEN_EV_DONE};
-        struct tmpl_parser *p = tmpl_parser_new(TMPL_SYNTAX_HERMES, tools, 4,
+        struct tmpl_parser *p = tmpl_parser_new(TMPL_SYNTAX_HERMES, tools ? &offer : NULL, 4,
                                                 (struct gen_sink){.event = note, .ctx = &l});
         assert_non_null(p);
         if (thinks)
@@ -556,7 +635,7 @@ static void log_probabilities_stay_with_their_text(void **state)
         .chosen = {.token = STR("<to"), .id = 1, .logprob = -1}, .top = &alt, .ntop = 1};
     struct log l = {.text = BUF_INIT(4096)};
     struct tmpl_parser *p =
-        tmpl_parser_new(TMPL_SYNTAX_HERMES, true, 4, (struct gen_sink){.event = note, .ctx = &l});
+        tmpl_parser_new(TMPL_SYNTAX_HERMES, &offer, 4, (struct gen_sink){.event = note, .ctx = &l});
     tmpl_parser_feed(p, STR("<to"), &lp, 1);
     assert_int_equal(l.nlp, 0);
     lp.chosen.token = STR("y");
@@ -587,7 +666,7 @@ static void a_cancelled_parser_is_silent(void **state)
 {
     struct log l = {.text = BUF_INIT(4096), .cancel_after = 1};
     struct tmpl_parser *p =
-        tmpl_parser_new(TMPL_SYNTAX_PLAIN, false, 4, (struct gen_sink){.event = note, .ctx = &l});
+        tmpl_parser_new(TMPL_SYNTAX_PLAIN, NULL, 4, (struct gen_sink){.event = note, .ctx = &l});
     assert_int_equal(tmpl_parser_feed(p, STR("a"), NULL, 0), GEN_CANCEL);
     assert_int_equal(tmpl_parser_feed(p, STR("b"), NULL, 0), GEN_CANCEL);
     assert_int_equal(tmpl_parser_end(p, NULL), GEN_CANCEL);
@@ -606,6 +685,8 @@ int main(void)
         cmocka_unit_test(filters),
         cmocka_unit_test(errors_name_line_and_construct),
         cmocka_unit_test(limits_hold),
+        cmocka_unit_test(hostile_templates_end),
+        cmocka_unit_test(the_rest_of_the_language),
         cmocka_unit_test(outside_ranges_are_carried),
         cmocka_unit_test(a_conversation_in_chatml),
         cmocka_unit_test(calls_results_and_reasoning),

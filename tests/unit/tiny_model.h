@@ -121,7 +121,10 @@ static inline void *tiny_matrix(struct tiny_writer *w, uint32_t type, uint64_t k
             memcpy(p + at + 2, &m, sizeof m);
             d = q;
         }
-        memcpy(p + at, &d, sizeof d);
+        if (type == GGUF_DT_MXFP4)
+            p[at] = (unsigned char)(126 + ilogbf(scale)); /* an exponent, of values up to 6 */
+        else
+            memcpy(p + at, &d, sizeof d);
     }
     return p;
 }
@@ -228,7 +231,8 @@ static inline void tiny_keys(struct tiny_writer *w)
     /* Keys a file has only when a test bends them. */
     static const char *const others[] = {"llama.expert_count",        "llama.vocab_size",
                                          "llama.rope.scaling.type",   "llama.attention.causal",
-                                         "llama.rope.scaling.factor", "general.alignment"};
+                                         "llama.rope.scaling.factor", "general.alignment",
+                                         "llama.expert_group_count"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         tiny_bent(w, others[i]);
 }

@@ -212,9 +212,9 @@ static void rnd_tools(struct arena *a, struct gen_req *r, bool anthropic)
     r->parallel_tools = may ? (int8_t)((int)rnd(3) - 1) : -1;
 }
 
-static void rnd_sampling(struct gen_sampling *s, bool anthropic)
+static void rnd_sampling(struct arena *a, struct gen_sampling *s, bool anthropic)
 {
-    s->set = rnd(256);
+    s->set = rnd(1u << 19);
     if (anthropic)
         s->set &= GEN_SET_TEMPERATURE | GEN_SET_TOP_P | GEN_SET_TOP_K;
     s->temperature = (float)rnd(1001) / 1000;
@@ -225,6 +225,29 @@ static void rnd_sampling(struct gen_sampling *s, bool anthropic)
     s->repeat_penalty = (float)rnd(999) / 333;
     s->top_k = (int32_t)rnd(100);
     s->seed = ((uint64_t)rnd(1u << 31) << 33) | rnd(1u << 31);
+    s->repeat_last_n = (int32_t)rnd(1000) - 1;
+    s->dry_allowed_length = (int32_t)rnd(9);
+    s->dry_last_n = (int32_t)rnd(1000) - 1;
+    s->typical_p = (float)rnd(1001) / 1000;
+    s->top_n_sigma = (float)rnd(3000) / 999;
+    s->xtc_probability = (float)rnd(1001) / 1000;
+    s->xtc_threshold = (float)rnd(1001) / 1000;
+    s->dry_multiplier = (float)rnd(999) / 333;
+    s->dry_base = (float)rnd(999) / 333;
+    if (anthropic)
+        return;
+    s->nsamplers = s->set & GEN_SET_SAMPLERS ? 1 + rnd(3) : 0;
+    s->samplers = arena_array(a, s->nsamplers, sizeof *s->samplers);
+    for (size_t i = 0; i < s->nsamplers; i++)
+        s->samplers[i] = rnd_name(a, "sampler_");
+    s->ndry_breakers = s->set & GEN_SET_DRY_BREAKERS ? rnd(3) : 0;
+    s->dry_breakers = arena_array(a, s->ndry_breakers, sizeof *s->dry_breakers);
+    for (size_t i = 0; i < s->ndry_breakers; i++)
+        s->dry_breakers[i] = rnd_text(a, true);
+    s->nbias = rnd(4);
+    s->bias = arena_array(a, s->nbias, sizeof *s->bias);
+    for (size_t i = 0; i < s->nbias; i++)
+        s->bias[i] = (struct gen_bias){(int32_t)(i * 1000 + rnd(999)), (float)rnd(200) - 100};
 }
 
 static void rnd_rest(struct arena *a, struct gen_req *r, bool anthropic)
@@ -265,7 +288,7 @@ static struct gen_req *rnd_req(struct arena *a, enum gen_dialect d)
     r->model = rnd_name(a, "model/");
     rnd_messages(a, r, anthropic);
     rnd_tools(a, r, anthropic);
-    rnd_sampling(&r->sampling, anthropic);
+    rnd_sampling(a, &r->sampling, anthropic);
     rnd_rest(a, r, anthropic);
     if (rnd(3) == 0)
         r->extra = STR("{\"tools\":[{\"type\":\"web_search\",\"max\":3}],"

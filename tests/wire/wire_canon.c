@@ -28,6 +28,35 @@ static void canon_part(const struct gen_part *p, struct buf *b)
     buf_puts(b, p->cache_mark ? " cache\n" : "\n");
 }
 
+/* What only local engines know. */
+static void canon_extended(const struct gen_sampling *s, struct buf *b)
+{
+    const struct {
+        unsigned bit;
+        const char *name;
+        double value;
+    } rows[] = {
+        {GEN_SET_REPEAT_LAST_N, "repeat_last_n", s->repeat_last_n},
+        {GEN_SET_TYPICAL_P, "typical_p", (double)s->typical_p},
+        {GEN_SET_TOP_N_SIGMA, "top_n_sigma", (double)s->top_n_sigma},
+        {GEN_SET_XTC_PROBABILITY, "xtc_probability", (double)s->xtc_probability},
+        {GEN_SET_XTC_THRESHOLD, "xtc_threshold", (double)s->xtc_threshold},
+        {GEN_SET_DRY_MULTIPLIER, "dry_multiplier", (double)s->dry_multiplier},
+        {GEN_SET_DRY_BASE, "dry_base", (double)s->dry_base},
+        {GEN_SET_DRY_ALLOWED_LENGTH, "dry_allowed_length", s->dry_allowed_length},
+        {GEN_SET_DRY_LAST_N, "dry_last_n", s->dry_last_n},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (s->set & rows[i].bit)
+            buf_printf(b, "%s %.9g\n", rows[i].name, rows[i].value);
+    for (size_t i = 0; i < s->nsamplers; i++)
+        line(b, "sampler", s->samplers[i]);
+    for (size_t i = 0; i < s->ndry_breakers; i++)
+        line(b, "breaker", s->dry_breakers[i]);
+    for (size_t i = 0; i < s->nbias; i++)
+        buf_printf(b, "bias %d %.9g\n", s->bias[i].id, (double)s->bias[i].bias);
+}
+
 static void canon_sampling(const struct gen_sampling *s, struct buf *b)
 {
     if (s->set & GEN_SET_TEMPERATURE)
@@ -46,6 +75,7 @@ static void canon_sampling(const struct gen_sampling *s, struct buf *b)
         buf_printf(b, "presence %.9g\n", (double)s->presence_penalty);
     if (s->set & GEN_SET_REPEAT)
         buf_printf(b, "repeat %.9g\n", (double)s->repeat_penalty);
+    canon_extended(s, b);
 }
 
 static void canon_tools(const struct gen_req *r, struct buf *b)

@@ -1,22 +1,25 @@
 /* avx512.c: puts the AVX-512 versions into the table, and measures what vpdpbusd can do. */
 #include "avx512_int.h"
-#include "c_int.h"
 #include "attn_int.h"
 
 void avx512_mul(const struct kern_mul *m)
 {
-    if (!own_code(m->w->type))
-        c_mul(m);
-    else if (!is_quant(m->w->type))
+    enum act_kind kind = type_act(m->w->type);
+    if (kind == ACT_FLOAT)
         avx512_mul_float(m);
+    else if (kind == ACT_32 && m->n <= FEW)
+        avx512_few_32(m);
+    else if (kind == ACT_32)
+        avx512_many_32(m);
     else if (m->n <= FEW)
-        avx512_mul_few(m);
+        avx512_few_256(m);
     else
-        avx512_mul_many(m);
+        avx512_many_256(m);
 }
 
 void kern_avx512_fill(struct kern *t)
 {
+    t->act_as = avx512_act_as;
     t->act_bytes = avx512_act_bytes;
     t->act_pack = avx512_act_pack;
     t->mul_scratch = avx512_mul_scratch;

@@ -10,56 +10,134 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* A count that the compiler does not know, so that it leaves the loop a loop: gcc unrolls even long
+ * ones and then runs out of registers. */
+INLINE int opaque(int count)
+{
+    __asm__("" : "+r"(count));
+    return count;
+}
+
 void avx512_attn(const struct kern_attn *a);
+enum kern_type avx512_act_as(enum kern_type type, size_t n);
 size_t avx512_act_bytes(enum kern_type type, size_t n, size_t k);
 void avx512_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t n, size_t k,
                      size_t c0, size_t c1, void *out);
 size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k);
 void avx512_mul(const struct kern_mul *m);
 void avx512_mul_float(const struct kern_mul *m);
-void avx512_mul_few(const struct kern_mul *m);
-void avx512_mul_many(const struct kern_mul *m);
+void avx512_few_32(const struct kern_mul *m); /* up to FEW columns */
+void avx512_few_256(const struct kern_mul *m);
+void avx512_many_32(const struct kern_mul *m); /* more */
+void avx512_many_256(const struct kern_mul *m);
 
 /* ---- packed activations of quantised weights (avx512_pack.c makes them) ----
- * Up to FEW columns, each alone: q int8[k]; d float[k / 32]; s[k / 32].
- * More: groups of four columns; a block is q [8][4 columns] int8[4], d float[4], s[4].
- * s is d times the sum of q for Q4_1 (float) and -128 times the sum of q for Q8_0 (int32), whose
- * weights are multiplied as w + 128. */
-#define FEW 2 /* avx512_few.c has versions for one and for two */
+ * Columns stand in groups of C: 1 or 2 when n is, 8 for 5 to 8 columns, else 4; the last column is
+ * repeated to fill the last group. Four bytes of each column of a group lie side by side, so that a
+ * vector of weights (16 rows, 4 elements of each) meets every column in turn. All weights are made
+ * unsigned by an offset; sums of the activations take it off again.
+ *
+ * Blocks of 32, in chunks of eight: [chunk][group][block].
+ * Blocks of 256: [block][group]. */
+#define FEW 8 /* as many columns are multiplied without a tile, in one group */
 #define COLS 4
-#define GROUP_BLOCK (8 * COLS * 4 + 2 * COLS * 4)
+#define CHUNK 8
 
-static inline bool is_quant(enum kern_type type)
+static inline size_t group_cols(size_t n)
 {
-    return type == KERN_Q8_0 || type == KERN_Q4_1;
+    return n <= 2 ? n : n > COLS && n <= FEW ? FEW : COLS;
 }
 
-/* The other formats are left to C. */
-static inline bool own_code(enum kern_type type)
+static inline size_t group_count(size_t n)
 {
-    return is_quant(type) || type == KERN_F32 || type == KERN_F16;
+    return (n + group_cols(n) - 1) / group_cols(n);
 }
 
-static inline size_t column_bytes(size_t k)
+/* A block of 32 in a group of C columns: q int8 [8][C][4]; d float[C]; neg int32[C], less the sum
+ * of q; ds float[C], d times the sum. */
+#define X32_D(C) (32 * (C))
+#define X32_NEG(C) (36 * (C))
+#define X32_DS(C) (40 * (C))
+#define X32_BYTES(C) (44 * (C))
+
+/* A block of 256: q int8 [64][C][4]; d float[C]; less the sums of q, int32: of all [C], of 32
+ * elements [8][C], of 16 [16][C]; the sums again as pairs of int16: of 32 elements [4][C], of 16
+ * [8][C]; the largest sum of magnitudes of 16 elements, int32[C]. */
+#define X256_D(C) (256 * (C))
+#define X256_NEG(C) (260 * (C))
+#define X256_NEG32(C) (264 * (C))
+#define X256_NEG16(C) (296 * (C))
+#define X256_PAIR32(C) (360 * (C))
+#define X256_PAIR16(C) (376 * (C))
+#define X256_TOP16(C) (408 * (C))
+#define X256_BYTES(C) (412 * (C))
+
+INLINE __m512i spread_int(const uint8_t *p)
 {
-    return round_up(k + k / BLOCK * 8, 64);
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return _mm512_set1_epi32(v);
 }
 
-static inline size_t group_bytes(size_t k)
+INLINE __m512 spread_float(const uint8_t *p)
 {
-    return round_up(k / BLOCK * GROUP_BLOCK, 64);
+    float v;
+    memcpy(&v, p, sizeof v);
+    return _mm512_set1_ps(v);
 }
 
 /* ---- 16 rows of weights ---- */
 #define ROWS 16
 
-/* Pointers to ROWS rows from r; past r1 the last row again, whose results are thrown away. */
-INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t *p[ROWS])
+/* 16 rows: row 4j + e begins at b[j] + e * s. So few numbers stay in registers, where 16 pointers
+ * would not. */
+struct rows {
+    const uint8_t *b[4];
+    size_t s, s3; /* the stride, and three of them */
+};
+
+/* `at` bytes further on. The compiler may not know how the numbers hang together, or it would make
+ * 16 pointers of them again. */
+INLINE struct rows rows_at(const struct rows *p, size_t at)
 {
-    for (size_t i = 0; i < ROWS; i++) {
-        size_t row = r + i < m->r1 ? r + i : m->r1 - 1;
-        p[i] = (const uint8_t *)m->w->data + row * m->w->stride;
-    }
+    struct rows q = *p;
+    for (int j = 0; j < 4; j++)
+        q.b[j] += at;
+    __asm__("" : "+r"(q.b[0]), "+r"(q.b[1]), "+r"(q.b[2]), "+r"(q.b[3]), "+r"(q.s), "+r"(q.s3));
+    return q;
+}
+
+INLINE const uint8_t *row(const struct rows *p, int i)
+{
+    const uint8_t *b = p->b[i / 4];
+    return i % 4 == 0 ? b : i % 4 == 1 ? b + p->s : i % 4 == 2 ? b + 2 * p->s : b + p->s3;
+}
+
+/* 16 rows of which the first is row r, or the last is the matrix's last; `skip` is where r is among
+ * them. A matrix of fewer rows than 16 shows row r in all lanes. */
+INLINE struct rows rows_from(const struct kern_mat *w, size_t r, size_t *skip)
+{
+    size_t first = r + ROWS <= w->rows ? r : w->rows < ROWS ? r : w->rows - ROWS;
+    size_t stride = w->rows < ROWS ? 0 : w->stride;
+    const uint8_t *b = (const uint8_t *)w->data + first * w->stride;
+    *skip = r - first;
+    return (struct rows){{b, b + 4 * stride, b + 8 * stride, b + 12 * stride}, stride, 3 * stride};
+}
+
+/* Rows that `strips` times 16 lanes stand for. */
+INLINE size_t rows_of(const struct kern_mat *w, size_t strips)
+{
+    return w->rows < ROWS ? 1 : strips * ROWS;
+}
+
+/* Stores the results of column c for the rows that rows_from(r) took. */
+INLINE void store_rows(const struct kern_mul *m, size_t r, size_t c, __m512 sum)
+{
+    size_t skip, left = m->r1 - r, most = rows_of(m->w, 1);
+    rows_from(m->w, r, &skip);
+    uint32_t lanes = (1u << (left < most ? left : most)) - 1;
+    float *out = m->out + c * m->out_stride + r - skip;
+    _mm512_mask_storeu_ps(out, (__mmask16)(lanes << skip), sum);
 }
 
 /* Strided streams are more than the hardware's prefetcher follows, so weights are asked for in the
@@ -85,60 +163,6 @@ INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, siz
 {
     if (r + AHEAD < m->r1)
         prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
-}
-
-/* 16 bytes of rows e, e + 4, e + 8, e + 12, one in each quarter. */
-INLINE __m512i quarters(const uint8_t *const *p, size_t at)
-{
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(p[0] + at)));
-    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, _mm_loadu_si128((const __m128i *)(p[4] + at)));
-    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, _mm_loadu_si128((const __m128i *)(p[8] + at)));
-    return _mm512_mask_broadcast_i32x4(v, 0xf000, _mm_loadu_si128((const __m128i *)(p[12] + at)));
-}
-
-INLINE __m128i load_dword(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return _mm_cvtsi32_si128((int)v);
-}
-
-INLINE __m128i dwords4(const uint8_t *const *p, size_t at)
-{
-    __m128i a = _mm_unpacklo_epi32(load_dword(p[0] + at), load_dword(p[1] + at));
-    __m128i b = _mm_unpacklo_epi32(load_dword(p[2] + at), load_dword(p[3] + at));
-    return _mm_unpacklo_epi64(a, b);
-}
-
-/* The pair of halves at p[i] + at of 16 rows: their first and second floats. */
-INLINE void half_pairs(const uint8_t *const p[ROWS], size_t at, __m512 *first, __m512 *second)
-{
-    __m256i a =
-        _mm256_inserti128_si256(_mm256_castsi128_si256(dwords4(p, at)), dwords4(p + 4, at), 1);
-    __m256i b =
-        _mm256_inserti128_si256(_mm256_castsi128_si256(dwords4(p + 8, at)), dwords4(p + 12, at), 1);
-    __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
-    *first = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
-    *second = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v, 16)));
-}
-
-INLINE __m128i halves8(const uint8_t *const *p, size_t at)
-{
-    __m128i h = _mm_cvtsi32_si128(load_u16(p[0] + at));
-    h = _mm_insert_epi16(h, load_u16(p[1] + at), 1);
-    h = _mm_insert_epi16(h, load_u16(p[2] + at), 2);
-    h = _mm_insert_epi16(h, load_u16(p[3] + at), 3);
-    h = _mm_insert_epi16(h, load_u16(p[4] + at), 4);
-    h = _mm_insert_epi16(h, load_u16(p[5] + at), 5);
-    h = _mm_insert_epi16(h, load_u16(p[6] + at), 6);
-    return _mm_insert_epi16(h, load_u16(p[7] + at), 7);
-}
-
-/* The half at p[i] + at of 16 rows, as floats. */
-INLINE __m512 halves16(const uint8_t *const p[ROWS], size_t at)
-{
-    __m256i h = _mm256_castsi128_si256(halves8(p, at));
-    return _mm512_cvtph_ps(_mm256_inserti128_si256(h, halves8(p + 8, at), 1));
 }
 
 #endif
