@@ -84,7 +84,7 @@ static const struct option table[] = {
      "connections at once"},
     {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING | CMD_SHOW, true,
      "context of a session in tokens; 0: the model's, within free memory"},
-    {"cache-type", 0, OPTION_CHOICE, AT(cache_type), "f16|q8_0|q4_0", "f16", 0, 0,
+    {"cache-type", 0, OPTION_CHOICE, AT(cache_type), "f16|f32|q8_0|q4_0", "f16", 0, 0,
      OPENING | CMD_SHOW, true,
      "how a session's keys and values are kept: q8_0 takes about half of f16, q4_0 a quarter"},
     {"threads", 'j', OPTION_INT, AT(threads), "N", "0", 0, 256, OPENING | CMD_SHOW, true,
