@@ -117,16 +117,36 @@ test('a second turn reuses the first turn\'s cache', async () => {
 const refused = {
   'n > 1': { n: 2 },
   'an image': { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }] }] },
-  'response_format': { response_format: { type: 'json_object' } },
+  'a schema that cannot be enforced': { response_format: { type: 'json_schema', json_schema: { name: 'x', strict: true, schema: { type: 'array', uniqueItems: true } } } },
   'tools': { tools: [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } }] },
 };
 for (const [name, body] of Object.entries(refused)) {
   test(`${name}: a 400 that names it`, async () => {
-    const word = { 'n > 1': /\bn\b|choices/i, 'an image': /image/i, response_format: /response_format|json/i, tools: /tool/i }[name];
+    const word = { 'n > 1': /\bn\b|choices/i, 'an image': /image/i, 'a schema that cannot be enforced': /uniqueItems/, tools: /tool/i }[name];
     await assert.rejects(client.chat.completions.create({ model, messages: france, max_tokens: 8, ...body }),
       (e) => e.status === 400 && word.test(e.message) || assert.fail(`${e.status} ${e.message}`));
   });
 }
+
+test('response_format: what comes is what the schema says, streamed too', async () => {
+  const schema = { type: 'object', properties: { city: { type: 'string', maxLength: 16 }, people: { type: 'integer', minimum: 0, maximum: 40000000 }, kind: { enum: ['town', 'capital'] } }, required: ['city', 'people', 'kind'], additionalProperties: false };
+  const format = { type: 'json_schema', json_schema: { name: 'place', strict: true, schema } };
+  const ask = { model, messages: [{ role: 'user', content: 'Tell me about Tokyo.' }], max_tokens: 120 };
+  for (const temperature of [0, 1.2]) {
+    const r = await client.chat.completions.create({ ...ask, temperature, seed: 7, response_format: format });
+    assert.equal(r.choices[0].finish_reason, 'stop');
+    const o = JSON.parse(r.choices[0].message.content);
+    assert.deepEqual(Object.keys(o), ['city', 'people', 'kind']);
+    assert.ok([...o.city].length <= 16 && Number.isInteger(o.people) && o.people >= 0 && o.people <= 4e7 && ['town', 'capital'].includes(o.kind), JSON.stringify(o));
+  }
+  let text = '';
+  for await (const c of await client.chat.completions.create({ ...ask, temperature: 0, stream: true, response_format: format }))
+    text += c.choices[0]?.delta?.content ?? '';
+  assert.equal(Object.keys(JSON.parse(text)).length, 3);
+  const any = await client.chat.completions.create({ ...ask, temperature: 0, max_tokens: 400, response_format: { type: 'json_object' } });
+  if (any.choices[0].finish_reason === 'stop') assert.equal(typeof JSON.parse(any.choices[0].message.content), 'object');
+  else assert.equal(any.choices[0].finish_reason, 'length');
+});
 
 test('an unknown model is a 404', async () => {
   await assert.rejects(client.chat.completions.create({ model: 'no-such-model', messages: france }),
