@@ -63,6 +63,7 @@ static void *work(void *arg)
         look_at_flags(en, false);
         scheduler_admit(en);
         due = scheduler_step(en);
+        due = embed_step(en) || due;
     }
     look_at_flags(en, true);
     return NULL;
@@ -96,6 +97,19 @@ static size_t draft_of(const struct engine_params *p)
     if (p->draft < 0)
         return 0;
     return p->draft == 0 || p->draft > ENGINE_DRAFT ? ENGINE_DRAFT : (size_t)p->draft;
+}
+
+/* An encoder keeps nothing between batches. Its batch holds the longest text, or several. */
+static int make_encoder(struct engine *en, const struct engine_params *p, struct err *e)
+{
+    int32_t ctx = model_traits(en->m)->ctx_train;
+    ctx = ctx < MODEL_BATCH_MAX ? ctx : MODEL_BATCH_MAX;
+    en->ctx = p->ctx > 0 && p->ctx < ctx ? p->ctx : ctx;
+    en->max_batch = en->ctx > ENGINE_BATCH_MAX ? en->ctx : ENGINE_BATCH_MAX;
+    int rc = pool_new(engine_threads(p->threads), &en->pool, e);
+    if (rc)
+        return rc;
+    return model_run_new(en->m, en->pool, en->max_batch, ENGINE_EMBEDS, &en->fwd, e);
 }
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
@@ -139,7 +153,7 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
     pthread_cond_init(&en->wake, NULL);
-    int rc = make_parts(en, p, e);
+    int rc = model_is_encoder(m) ? make_encoder(en, p, e) : make_parts(en, p, e);
     if (!rc) {
         engine_note_load(en);
         en->threaded = pthread_create(&en->thread, NULL, work, en) == 0;
@@ -202,12 +216,17 @@ void engine_run_unref(struct engine_run *r)
     free(r->bias);
     free(r->dry_breaks);
     grammar_state_free(r->grammar);
+    embedding_free(r->embedding);
     free(r);
 }
 
 static int check_job(const struct engine *en, const struct engine_job *job, struct err *e)
 {
     int32_t vocab = model_traits(en->m)->vocab;
+    if (model_is_encoder(en->m))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "a model of the family %s writes no text: it only gives embeddings",
+                       model_traits(en->m)->family);
     if (job->ntokens < 1)
         return err_set(e, ERR_INVAL, "a prompt needs at least one token");
     if (job->ntokens > (size_t)en->ctx)
@@ -288,6 +307,11 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
         engine_run_unref(r);
         return rc;
     }
+    return engine_enqueue(en, r, out, e);
+}
+
+int engine_enqueue(struct engine *en, struct engine_run *r, struct engine_run **out, struct err *e)
+{
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {
@@ -340,7 +364,8 @@ void engine_note_started(struct engine *en, struct engine_run *r)
 void engine_note_load(struct engine *en)
 {
     uint64_t page = model_kv_page_bytes(en->m, en->kv_f32);
-    int pages = model_kv_pages(en->kv), free_pages = model_kv_pages_free(en->kv);
+    int pages = en->kv ? model_kv_pages(en->kv) : 0;
+    int free_pages = en->kv ? model_kv_pages_free(en->kv) : 0;
     pthread_mutex_lock(&en->lock);
     en->load = (struct engine_load){
         .running = en->active,
