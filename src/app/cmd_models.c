@@ -180,7 +180,10 @@ static void show_text(const struct shown *o, struct buf *out)
     buf_printf(out, "  vocabulary  %d\n  context     %d tokens\n", t->vocab, t->ctx_train);
     buf_printf(out, "  memory      %.1f MB of weights, %.1f MB of cache for %d tokens\n",
                (double)model_weight_bytes(o->model) / 1e6, (double)o->kv / 1e6, SHOW_CTX);
-    buf_printf(out, "  template    %s\n", o->template.n ? "yes" : "none: raw prompts only");
+    if (model_is_encoder(o->model))
+        buf_puts(out, "  template    none: it gives embeddings and writes no text\n");
+    else
+        buf_printf(out, "  template    %s\n", o->template.n ? "yes" : "none: raw prompts only");
     if (!o->tok)
         buf_puts(out, "  tokenizer   none that weir knows\n");
 }

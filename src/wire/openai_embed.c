@@ -357,44 +357,65 @@ static int read_numbers(const json_t *v, size_t n, float *out)
 
 static int read_row(struct wire_reader *r, const json_t *o, size_t i, struct err *e)
 {
-    const json_t *v = json_object_get(o, "embedding"), *at = json_object_get(o, "index");
+    const json_t *v = json_object_get(o, "embedding");
     struct str text = wire_json_str(v);
     bool list = json_is_array(v);
     size_t n = list ? json_array_size(v) : text.n;
-    json_int_t index = json_is_integer(at) ? json_integer_value(at) : (json_int_t)i;
-    if (!n || index < 0 || index >= WIRE_MAX_INPUTS)
-        return err_set(e, ERR_UPSTREAM, "data[%zu]: must hold an embedding and its index", i);
-    float *row = arena_array(r->tmp, n, sizeof *row);
-    if (!row)
+    float *row = n ? arena_array(r->tmp, n, sizeof *row) : NULL;
+    if (n && !row)
         return err_set(e, ERR_NOMEM, "out of memory for the answer");
-    if (list ? read_numbers(v, n, row) != 0 : (n = read_base64(text, row)) == SIZE_MAX)
-        return err_set(e, ERR_UPSTREAM, "data[%zu].embedding: must be numbers or base64", i);
+    if (!n || (list ? read_numbers(v, n, row) != 0 : (n = read_base64(text, row)) == SIZE_MAX))
+        return err_set(e, ERR_UPSTREAM, "data: the embedding %zu must be numbers or base64", i);
     for (size_t k = 0; k < n; k++)
         if (!isfinite(row[k]))
-            return err_set(e, ERR_UPSTREAM, "data[%zu].embedding: is not a number at %zu", i, k);
-    reader_send(r, &(struct gen_event){.type = GEN_EV_EMBEDDING,
-                                       .index = (int32_t)index,
-                                       .embedding = row,
-                                       .nembedding = n});
+            return err_set(e, ERR_UPSTREAM, "data: the embedding %zu is not a number at %zu", i, k);
+    reader_send(
+        r, &(struct gen_event){
+               .type = GEN_EV_EMBEDDING, .index = (int32_t)i, .embedding = row, .nembedding = n});
     return 0;
+}
+
+/* Rows may come in any order and go on in that of the inputs. */
+static int sort_rows(const json_t *data, size_t n, const json_t **out, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(data, i), *at = json_object_get(o, "index");
+        json_int_t index = json_is_integer(at) ? json_integer_value(at) : (json_int_t)i;
+        if (index < 0 || (size_t)index >= n || out[index])
+            return err_set(e, ERR_UPSTREAM, "data[%zu].index: is %lld of %zu", i, (long long)index,
+                           n);
+        out[index] = o;
+    }
+    return 0;
+}
+
+static int read_rows(struct wire_reader *r, const json_t *data, struct err *e)
+{
+    size_t n = json_array_size(data);
+    if (n < 1 || n > WIRE_MAX_INPUTS)
+        return err_set(e, ERR_UPSTREAM, "the answer has %zu embeddings", n);
+    const json_t **rows = calloc(n, sizeof *rows);
+    if (!rows)
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
+    int rc = sort_rows(data, n, rows, e);
+    for (size_t i = 0; !rc && i < n; i++) {
+        rc = read_row(r, rows[i], i, e);
+        arena_clear(r->tmp);
+    }
+    free(rows);
+    return rc;
 }
 
 static int embed_read_body(struct wire_reader *r, const json_t *body, struct err *e)
 {
     struct state *s = r->state;
-    const json_t *error = json_object_get(body, "error"), *data = json_object_get(body, "data");
-    const json_t *usage = json_object_get(body, "usage");
+    const json_t *error = json_object_get(body, "error"), *usage = json_object_get(body, "usage");
     if (error && !json_is_null(error))
         return wire_error_json(body, 0, e);
-    if (!json_array_size(data))
-        return err_set(e, ERR_UPSTREAM, "the answer has no data");
     reader_start(r, wire_json_get_str(body, "model"), wire_json_get_str(body, "id"));
-    for (size_t i = 0; i < json_array_size(data); i++) {
-        int rc = read_row(r, json_array_get(data, i), i, e);
-        arena_clear(r->tmp);
-        if (rc)
-            return rc;
-    }
+    int rc = read_rows(r, json_object_get(body, "data"), e);
+    if (rc)
+        return rc;
     if (json_is_object(usage)) {
         struct gen_event ev = {.type = GEN_EV_USAGE};
         ev.usage.input = wire_json_count(usage, "prompt_tokens");
