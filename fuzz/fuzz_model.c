@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static volatile float sink;
 
 /* Two batches of one sequence; whatever the weights are, nothing may be touched outside. */
-static void step(const struct model *m, struct pool *pool, bool f32)
+static void step(const struct model *m, struct pool *pool, enum model_cache cache)
 {
     struct model_kv *kv = NULL;
     struct model_seq *s = NULL;
@@ -16,7 +16,7 @@ static void step(const struct model *m, struct pool *pool, bool f32)
     const float *logits = NULL;
     struct err e;
     struct model_item items[4];
-    if (model_kv_new(m, model_kv_page_bytes(m, f32), f32, &kv, &e) == 0 &&
+    if (model_kv_new(m, model_kv_need(m, cache, 8, MODEL_SLICE), cache, &kv, &e) == 0 &&
         model_seq_new(kv, 8, &s, &e) == 0 && model_seq_reserve(s, 8, &e) == 0 &&
         model_run_new(m, pool, 4, 4, &run, &e) == 0)
         for (int i = 0; i < 2; i++) {
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (model_run_bytes(m, 1, 4, 4) > 64 * size + (16u << 20))
         abort();
     model_set_exact(m, size % 2 != 0);
-    step(m, pool, size % 3 != 0);
+    step(m, pool, (enum model_cache)(size % MODEL_CACHES));
     model_free(m);
     return 0;
 }

@@ -83,6 +83,18 @@ static int write_row(void *ctx, size_t i, const float *logits)
     return 0;
 }
 
+static enum model_cache chosen_cache(const struct settings *s)
+{
+    enum model_cache c = MODEL_CACHE_F16;
+    model_cache_of(s->cache_type, &c);
+    return c;
+}
+
+static enum model_cache cache_of(const struct settings *s, const struct model *m)
+{
+    return s->exact || float_file(m) ? MODEL_CACHE_F32 : chosen_cache(s);
+}
+
 static int write_logits(const struct settings *s, struct model *m, struct err *e)
 {
     struct tok_ids ids = {0};
@@ -96,8 +108,7 @@ static int write_logits(const struct settings *s, struct model *m, struct err *e
                     fwrite(ids.p, sizeof *ids.p, ids.n, w.f) != ids.n))
         rc = err_set(e, ERR_IO, "cannot write %s: %s", s->logits_file, strerror(errno));
     if (rc == 0)
-        rc = engine_eval_logits(m, (int)s->threads, s->exact || float_file(m), ids.p, ids.n,
-                                write_row, &w, e);
+        rc = engine_eval_logits(m, (int)s->threads, cache_of(s, m), ids.p, ids.n, write_row, &w, e);
     if (w.f && fclose(w.f) != 0 && rc == 0)
         rc = err_set(e, ERR_IO, "cannot write %s: %s", s->logits_file, strerror(errno));
     if (rc && w.f)
@@ -125,8 +136,7 @@ static int perplexity(const struct settings *s, struct model *m, double *out, si
     if (rc == 0 && ids.n < 2)
         rc = err_set(e, ERR_FORMAT, "%s is too short for a perplexity", s->perplexity_file);
     if (rc == 0)
-        rc = engine_eval_perplexity(m, (int)s->threads, s->exact || float_file(m), ids.p, ids.n,
-                                    out, e);
+        rc = engine_eval_perplexity(m, (int)s->threads, cache_of(s, m), ids.p, ids.n, out, e);
     buf_done(&text);
     tok_ids_done(&ids);
     tok_free(t);
@@ -171,7 +181,7 @@ static int bench_depth(const struct settings *s, struct model *m, int32_t depth,
                        struct buf *out, struct err *e)
 {
     struct engine_speed v;
-    int rc = engine_bench(m, (int)s->threads, depth, PREFILL, DECODE, &v, e);
+    int rc = engine_bench(m, (int)s->threads, chosen_cache(s), depth, PREFILL, DECODE, &v, e);
     if (rc == 0 && s->json)
         buf_printf(out,
                    "%s{\"depth\":%d,\"prefill_tokens\":%d,\"prefill_tps\":%.2f,\"decode_tokens\":%"
@@ -204,7 +214,8 @@ static int bench_sessions(const struct settings *s, const struct model *m, struc
                           struct err *e)
 {
     double tps = 0;
-    int rc = engine_bench_sessions(m, (int)s->threads, SESSIONS, DECODE / 4, &tps, e);
+    int rc =
+        engine_bench_sessions(m, (int)s->threads, chosen_cache(s), SESSIONS, DECODE / 4, &tps, e);
     if (rc == 0 && s->json)
         buf_printf(out, "],\"sessions\":%d,\"sessions_tps\":%.2f", SESSIONS, tps);
     else if (rc == 0)

@@ -3,6 +3,7 @@
 #include "pulling.h"
 
 #include "clock.h"
+#include "engine.h"
 #include "library.h"
 #include "model.h"
 #include "tmpl.h"
@@ -10,8 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-#define SHOW_CTX 8192
 
 static int open_library(const struct settings *s, struct library **l, struct err *e)
 {
@@ -111,8 +110,32 @@ struct shown {
     struct model *model;
     struct tok *tok;
     struct str name, template;
-    uint64_t kv; /* bytes of cache for SHOW_CTX tokens */
+    enum model_cache cache; /* what the settings choose */
+    struct engine_memory memory[MODEL_CACHES];
+    bool can[MODEL_CACHES]; /* memory[] is filled: the heads allow the type */
+    uint64_t program;       /* without weights and cache, the vocabulary included */
 };
+
+/* What the ledger, the detectors and the network add to a process that answers, measured. */
+#define HOUSE_BYTES ((uint64_t)7 << 20)
+
+/* What the engine would take with these settings; where that does not fit into what is free now,
+ * what it would take all the same. */
+static void show_memory(const struct settings *s, struct shown *o)
+{
+    struct engine_params p = {
+        .threads = (int)s->threads, .ctx = (int32_t)s->ctx, .parallel = (int)s->parallel};
+    model_cache_of(s->cache_type, &o->cache);
+    o->program = engine_memory_resident() + HOUSE_BYTES;
+    for (int i = 0; i < MODEL_CACHES; i++) {
+        p.cache = (enum model_cache)i;
+        p.kv_bytes = 0;
+        o->can[i] = engine_memory_of(o->model, &p, &o->memory[i], NULL) == 0;
+        p.kv_bytes = UINT64_MAX / 2;
+        if (!o->can[i])
+            o->can[i] = engine_memory_of(o->model, &p, &o->memory[i], NULL) == 0;
+    }
+}
 
 static int open_shown(const struct settings *s, const char *name, struct shown *o, struct err *e)
 {
@@ -133,7 +156,7 @@ static int open_shown(const struct settings *s, const char *name, struct shown *
     gguf_get_str(g, "general.name", &o->name, &ignored);
     gguf_get_str(g, "tokenizer.chat_template", &o->template, &ignored);
     tok_open(g, &o->tok, &ignored); /* a file without a vocabulary can still be shown */
-    o->kv = model_kv_page_bytes(o->model, false) * (SHOW_CTX / KERN_PAGE);
+    show_memory(s, o);
     return 0;
 }
 
@@ -142,6 +165,31 @@ static void shown_done(struct shown *o)
     tok_free(o->tok);
     model_free(o->model);
     library_item_done(&o->it);
+}
+
+static void memory_json(const struct shown *o, struct buf *out)
+{
+    const char *comma = "";
+    buf_printf(out, ",\"memory_free\":%llu,\"memory_program\":%llu,\"cache_type\":\"%s\"",
+               (unsigned long long)engine_memory_free(), (unsigned long long)o->program,
+               model_cache_name(o->cache));
+    buf_puts(out, ",\"memory\":{");
+    for (int i = 0; i < MODEL_CACHES; i++) {
+        const struct engine_memory *v = &o->memory[i];
+        if (!o->can[i])
+            continue;
+        buf_printf(out,
+                   "%s\"%s\":{\"context\":%d,\"weights\":%llu,\"cache_1000\":%llu,"
+                   "\"cache_session\":%llu,\"cache_snapshot\":%llu,\"cache_limit\":%llu,"
+                   "\"scratch\":%llu,\"total\":%llu}",
+                   comma, model_cache_name((enum model_cache)i), v->ctx,
+                   (unsigned long long)v->weights, (unsigned long long)v->kv_1k,
+                   (unsigned long long)v->kv_session, (unsigned long long)v->kv_snapshot,
+                   (unsigned long long)v->kv_limit, (unsigned long long)v->scratch,
+                   (unsigned long long)(v->total + o->program));
+        comma = ",";
+    }
+    buf_puts(out, "}");
 }
 
 static void show_json(const struct shown *o, struct buf *out)
@@ -154,11 +202,40 @@ static void show_json(const struct shown *o, struct buf *out)
     buf_printf(out,
                ",\"family\":\"%s\",\"params\":%llu,\"weight_bytes\":%llu,\"layers\":%d,"
                "\"width\":%d,\"ff\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_dim\":%d,"
-               "\"vocabulary\":%d,\"context\":%d,\"kv_bytes_8192\":%llu,\"template\":%s}\n",
+               "\"vocabulary\":%d,\"context\":%d,\"kv_bytes_8192\":%llu,\"template\":%s",
                t->family, (unsigned long long)model_params(o->model),
                (unsigned long long)model_weight_bytes(o->model), t->layers, t->width, t->ff,
                t->heads, t->kv_heads, t->head_dim, t->vocab, t->ctx_train,
-               (unsigned long long)o->kv, o->template.n ? "true" : "false");
+               (unsigned long long)model_kv_need(o->model, o->cache, 8192, MODEL_SLICE),
+               o->template.n ? "true" : "false");
+    memory_json(o, out);
+    buf_puts(out, "}\n");
+}
+
+static void memory_text(const struct shown *o, struct buf *out)
+{
+    buf_printf(out, "  memory      (MB)  %9s %9s %9s %9s %9s %9s %9s\n", "context", "weights",
+               "cache/1k", "cache", "scratch", "program", "total");
+    for (int i = 0; i < MODEL_CACHES; i++) {
+        const struct engine_memory *v = &o->memory[i];
+        if (i == MODEL_CACHE_F32 || !o->can[i])
+            continue;
+        buf_printf(out, "    %c %-10s    %9d %9.1f %9.2f %9.1f %9.1f %9.1f %9.1f\n",
+                   i == (int)o->cache ? '*' : ' ', model_cache_name((enum model_cache)i), v->ctx,
+                   (double)v->weights / 1e6, (double)v->kv_1k / 1e6, (double)v->kv_session / 1e6,
+                   (double)v->scratch / 1e6, (double)o->program / 1e6,
+                   (double)(v->total + o->program) / 1e6);
+    }
+    const struct engine_memory *v = &o->memory[o->cache];
+    uint64_t have = engine_memory_free();
+    if (!o->can[o->cache])
+        buf_printf(out, "    %s: heads of %d are no whole blocks of this type\n",
+                   model_cache_name(o->cache), model_traits(o->model)->head_dim);
+    else if (v->kv_snapshot)
+        buf_printf(out, "    and %.1f MB for each place a session can be cut back to\n",
+                   (double)v->kv_snapshot / 1e6);
+    if (o->can[o->cache] && v->total + o->program > have)
+        buf_printf(out, "    does not fit: %.1f MB are free\n", (double)have / 1e6);
 }
 
 static void show_text(const struct shown *o, struct buf *out)
@@ -178,8 +255,7 @@ static void show_text(const struct shown *o, struct buf *out)
                "  shape       %d layers, width %d, feed-forward %d, %d heads, %d KV heads of %d\n",
                t->layers, t->width, t->ff, t->heads, t->kv_heads, t->head_dim);
     buf_printf(out, "  vocabulary  %d\n  context     %d tokens\n", t->vocab, t->ctx_train);
-    buf_printf(out, "  memory      %.1f MB of weights, %.1f MB of cache for %d tokens\n",
-               (double)model_weight_bytes(o->model) / 1e6, (double)o->kv / 1e6, SHOW_CTX);
+    memory_text(o, out);
     if (model_is_encoder(o->model))
         buf_puts(out, "  template    none: it gives embeddings and writes no text\n");
     else

@@ -286,6 +286,7 @@ static void load_work(void *ctx)
                                         .parallel = (int)s->parallel,
                                         .draft = s->draft > 0 ? (int)s->draft : -1},
                              .name = str_of(l->en->name)};
+    model_cache_of(s->cache_type, &p.engine.cache);
     l->rc = local_open(l->en->path, &p, &l->local, &l->err);
 }
 

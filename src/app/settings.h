@@ -42,6 +42,7 @@ struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
     int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    char *cache_type;
     bool offline;
     /* the request */
     char *model, *system, *preset, *zone, *conversation;
@@ -49,6 +50,7 @@ struct settings {
     double typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier;
     double repeat_penalty, frequency_penalty, presence_penalty;
     char *samplers, *logit_bias;
+    char *grammar, *schema; /* files */
     int64_t top_k, seed, max_tokens;
     bool raw;
     /* money */

@@ -1,6 +1,8 @@
 /* turn.c: one turn from the command line. */
 #include "turn.h"
 
+#include "command.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +151,36 @@ static void set_sampling(const struct settings *s, json_t *o)
         json_object_set_new(o, "max_completion_tokens", json_integer(s->max_tokens));
 }
 
-static char *make_body(const struct settings *s, json_t *messages, size_t *n)
+/* --grammar and --schema: files whose text goes with the request. */
+static int set_form(const struct settings *s, json_t *o, struct err *e)
+{
+    const char *path = s->grammar && *s->grammar ? s->grammar : s->schema;
+    if (!path || !*path)
+        return 0;
+    struct buf text;
+    json_error_t fault;
+    if (s->grammar && *s->grammar && s->schema && *s->schema)
+        return err_set(e, ERR_INVAL, "--grammar and --schema cannot stand together");
+    int rc = command_read_file(path, 1 << 20, &text, e);
+    if (rc == 0 && path == s->grammar) {
+        json_t *v = json_stringn(text.p ? text.p : "", text.n);
+        rc = v ? 0 : err_set(e, ERR_FORMAT, "%s: not valid UTF-8", path);
+        json_object_set_new(o, "grammar", v);
+    } else if (rc == 0) {
+        json_t *v = json_loadb(text.p ? text.p : "", text.n, 0, &fault);
+        rc = v ? 0 : err_set(e, ERR_FORMAT, "%s:%d: %s", path, fault.line, fault.text);
+        if (v)
+            json_object_set_new(o, "response_format",
+                                json_pack("{s:s, s:{s:s, s:b, s:o}}", "type", "json_schema",
+                                          "json_schema", "name", "answer", "strict", 1, "schema",
+                                          v));
+    }
+    buf_done(&text);
+    return rc;
+}
+
+static int make_body(const struct settings *s, json_t *messages, char **out, size_t *n,
+                     struct err *e)
 {
     json_t *o = json_object(), *all = json_array();
     if (s->system && *s->system && !s->raw)
@@ -159,10 +190,16 @@ static char *make_body(const struct settings *s, json_t *messages, size_t *n)
     json_object_set_new(o, "messages", all);
     json_object_set_new(o, "stream", json_true());
     set_sampling(s, o);
-    char *text = json_dumps(o, JSON_COMPACT);
+    int rc = set_form(s, o, e);
+    char *text = rc ? NULL : json_dumps(o, JSON_COMPACT);
     json_decref(o);
-    *n = text ? strlen(text) : 0;
-    return text;
+    if (!rc && !text)
+        rc = err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
+    if (rc)
+        return rc;
+    *out = text;
+    *n = strlen(text);
+    return 0;
 }
 
 struct headers {
@@ -212,10 +249,11 @@ static int post(struct client *c, const struct settings *s, const char *path, js
                 struct client_call *call, struct err *e)
 {
     size_t n;
-    char *body = make_body(s, messages, &n);
-    if (!body)
-        return err_set(e, ERR_FORMAT, "the prompt is not valid UTF-8");
-    int rc = turn_post(c, s, path, str_n(body, n), call, e);
+    char *body;
+    int rc = make_body(s, messages, &body, &n, e);
+    if (rc)
+        return rc;
+    rc = turn_post(c, s, path, str_n(body, n), call, e);
     free(body);
     return rc;
 }

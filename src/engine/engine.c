@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARALLEL_DEFAULT 8
 #define PARALLEL_MAX 256
 
 /* ---- the thread ---- */
@@ -61,6 +60,7 @@ static void *work(void *arg)
         /* Cleared before the flags are read: a cancel that comes after the look sets it again. */
         atomic_store(&en->interrupt, false);
         look_at_flags(en, false);
+        errands_run(en);
         scheduler_admit(en);
         due = scheduler_step(en);
         due = embed_step(en) || due;
@@ -71,71 +71,37 @@ static void *work(void *arg)
 
 /* ---- making ---- */
 
-/* The largest batch whose scratch is small beside the weights, so that a small file never costs
- * much more than itself. */
-static int batch_for(const struct model *m, int threads, int parallel)
+/* What runs that write need; an encoder has none. */
+static int make_sessions(struct engine *en, const struct engine_params *p,
+                         const struct memory_plan *plan, struct err *e)
 {
-    uint64_t most = model_weight_bytes(m) / 4 + (4u << 20);
-    int batch = ENGINE_BATCH_MAX, least = parallel > ENGINE_BATCH_MIN ? parallel : ENGINE_BATCH_MIN;
-    while (batch / 2 >= least && model_run_bytes(m, threads, batch, parallel) > most)
-        batch /= 2;
-    return batch > parallel + ENGINE_DRAFT ? batch : parallel + ENGINE_DRAFT;
-}
-
-/* A guess that does not come true is cut off again, which recurrent state does not allow. */
-static bool can_guess(const struct model *m)
-{
-    const struct model_traits *t = model_traits(m);
-    for (int32_t i = 0; t->kinds && i < t->layers; i++)
-        if (t->kinds[i] == MODEL_LAYER_RECURRENT)
-            return false;
-    return true;
-}
-
-static size_t draft_of(const struct engine_params *p)
-{
-    if (p->draft < 0)
-        return 0;
-    return p->draft == 0 || p->draft > ENGINE_DRAFT ? ENGINE_DRAFT : (size_t)p->draft;
-}
-
-/* An encoder keeps nothing between batches. Its batch holds the longest text, or several. */
-static int make_encoder(struct engine *en, const struct engine_params *p, struct err *e)
-{
-    int32_t ctx = model_traits(en->m)->ctx_train;
-    ctx = ctx < MODEL_BATCH_MAX ? ctx : MODEL_BATCH_MAX;
-    en->ctx = p->ctx > 0 && p->ctx < ctx ? p->ctx : ctx;
-    en->max_batch = en->ctx > ENGINE_BATCH_MAX ? en->ctx : ENGINE_BATCH_MAX;
-    int rc = pool_new(engine_threads(p->threads), &en->pool, e);
-    if (rc)
-        return rc;
-    return model_run_new(en->m, en->pool, en->max_batch, ENGINE_EMBEDS, &en->fwd, e);
-}
-
-static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
-{
-    struct memory_plan plan;
-    int threads = engine_threads(p->threads);
-    int rc = memory_plan(en->m, p, en->kv_f32, en->parallel, &plan, e);
-    if (rc)
-        return rc;
-    en->ctx = plan.ctx;
-    en->draft = can_guess(en->m) ? draft_of(p) : 0;
-    en->max_batch = batch_for(en->m, threads, en->parallel);
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
     en->items = calloc((size_t)en->max_batch, sizeof *en->items);
     if (!en->sessions || !en->items)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
-    rc = pool_new(threads, &en->pool, e);
+    int rc = model_kv_new(en->m, plan->kv_bytes, p->cache, &en->kv, e);
     if (!rc)
-        rc = model_kv_new(en->m, plan.kv_bytes, en->kv_f32, &en->kv, e);
-    if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
-                           e);
+        model_kv_set_slice(en->kv, en->max_batch);
     if (!rc)
         rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
     return rc;
+}
+
+static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
+{
+    struct memory_plan plan;
+    int rc = memory_plan(en->m, p, &plan, e);
+    if (rc)
+        return rc;
+    en->ctx = plan.ctx;
+    en->parallel = plan.parallel;
+    en->draft = plan.draft;
+    en->max_batch = plan.batch;
+    rc = pool_new(plan.threads, &en->pool, e);
+    if (!rc)
+        rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
+    return rc || model_is_encoder(en->m) ? rc : make_sessions(en, p, &plan, e);
 }
 
 int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e)
@@ -148,12 +114,12 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     if (!en)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
     en->m = m;
-    en->kv_f32 = p->kv_f32;
-    en->parallel = p->parallel > 0 ? p->parallel : PARALLEL_DEFAULT;
+    en->snapshots = model_needs_snapshots(m);
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
     pthread_cond_init(&en->wake, NULL);
-    int rc = model_is_encoder(m) ? make_encoder(en, p, e) : make_parts(en, p, e);
+    pthread_cond_init(&en->served, NULL);
+    int rc = make_parts(en, p, e);
     if (!rc) {
         engine_note_load(en);
         en->threaded = pthread_create(&en->thread, NULL, work, en) == 0;
@@ -192,6 +158,7 @@ void engine_free(struct engine *en)
     model_free(en->m);
     pthread_mutex_destroy(&en->lock);
     pthread_cond_destroy(&en->wake);
+    pthread_cond_destroy(&en->served);
     free(en);
 }
 
@@ -363,15 +330,12 @@ void engine_note_started(struct engine *en, struct engine_run *r)
 
 void engine_note_load(struct engine *en)
 {
-    uint64_t page = model_kv_page_bytes(en->m, en->kv_f32);
-    int pages = en->kv ? model_kv_pages(en->kv) : 0;
-    int free_pages = en->kv ? model_kv_pages_free(en->kv) : 0;
     pthread_mutex_lock(&en->lock);
     en->load = (struct engine_load){
         .running = en->active,
         .queued = en->queued,
-        .kv_used = (uint64_t)(pages - free_pages) * page,
-        .kv_total = (uint64_t)pages * page,
+        .kv_used = en->kv ? model_kv_used(en->kv) : 0,
+        .kv_total = en->kv ? model_kv_total(en->kv) : 0,
         .prefill_tps = en->prefill_tps,
         .decode_tps = en->decode_tps,
     };

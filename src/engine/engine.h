@@ -23,7 +23,7 @@ struct engine_params {
     int draft;         /* tokens guessed ahead from what stands before; 0: 8; -1: none. The text is
                           the same either way */
     uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
-    bool kv_f32;       /* F32 cache, for the evaluator */
+    enum model_cache cache; /* how keys and values are kept; F32 is the evaluator's */
 };
 
 /* Takes ownership of the model on success. Starts the engine's thread. */
@@ -162,6 +162,18 @@ struct engine_load {
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
 
+/* ---- sessions on disk. Any thread but the engine's own (not from a job's callback), while the
+ * engine is not being freed; other sessions go on meanwhile. ---- */
+
+/* Write the session that shares the most of these tokens, cut to what it shares and can be reached,
+ * to `path`, whole or not at all. *saved: how many tokens that is; ERR_NOT_FOUND: no session shares
+ * any. */
+int engine_session_save(struct engine *en, const int32_t *tokens, size_t n, const char *path,
+                        int32_t *saved, struct err *e);
+/* Read such a file as a finished session that later jobs may begin with. Errors as
+ * model_saved_open's and model_saved_read's; ERR_NOMEM when running sessions leave no room. */
+int engine_session_restore(struct engine *en, const char *path, int32_t *restored, struct err *e);
+
 /* ---- measuring a model: what `weir eval`, `weir bench` and `weir fit` use. No engine is needed,
  * and none may be stepping the same model at a time that is to be measured. threads as in
  * engine_params.
@@ -170,27 +182,48 @@ void engine_load_of(struct engine *en, struct engine_load *out); /* any thread *
 /* Bytes a program may still take without pushing others out. */
 uint64_t engine_memory_free(void);
 
+/* Bytes of memory that this process has now; 0 where the system does not say. */
+uint64_t engine_memory_resident(void);
+
+/* What a model takes, before it is loaded. */
+struct engine_memory {
+    int32_t ctx;          /* of a session */
+    uint64_t weights;     /* the file's tensors; memory as they are read */
+    uint64_t kv_1k;       /* what 1,000 tokens more take in a long session */
+    uint64_t kv_session;  /* a session whose context is full */
+    uint64_t kv_snapshot; /* each of the places such a session can be cut back to; 0: needs none */
+    uint64_t kv_limit;    /* what all sessions may take together */
+    uint64_t scratch;     /* a forward pass's and the sampler's */
+    uint64_t total;       /* weights, one full session, scratch */
+};
+/* The same computation engine_new goes by: parameters as there, errors too (a context that is asked
+ * for and does not fit: ERR_NOMEM; a cache type the model's heads do not allow: ERR_UNSUPPORTED).
+ */
+int engine_memory_of(const struct model *m, const struct engine_params *p,
+                     struct engine_memory *out, struct err *e);
+
 /* Logits after each token of the list, as one sequence from an empty cache: row(ctx, i, logits) for
  * i = 0 .. n - 1; the row is valid during the call. A result that is not 0 ends the pass and is
  * returned. ERR_NOMEM when n positions do not fit. */
-int engine_eval_logits(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
-                       size_t n, int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
+int engine_eval_logits(const struct model *m, int threads, enum model_cache cache,
+                       const int32_t *tokens, size_t n,
+                       int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
                        struct err *e);
 /* exp(-mean log p(tokens[i] | before)). A list longer than the model's context is read in windows
  * of that length, each from an empty cache; a window's first token is not scored. n >= 2. */
-int engine_eval_perplexity(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
-                           size_t n, double *out, struct err *e);
+int engine_eval_perplexity(const struct model *m, int threads, enum model_cache cache,
+                           const int32_t *tokens, size_t n, double *out, struct err *e);
 
 struct engine_speed {
     double prefill_tps, decode_tps; /* tokens a second; 0 where none were asked for */
 };
-/* Prefill of nprefill tokens and decoding of ndecode, each behind `depth` tokens of context, F16
- * cache. Weights and cache are warm when the clock starts. */
-int engine_bench(const struct model *m, int threads, int32_t depth, int32_t nprefill,
-                 int32_t ndecode, struct engine_speed *out, struct err *e);
+/* Prefill of nprefill tokens and decoding of ndecode, each behind `depth` tokens of context.
+ * Weights and cache are warm when the clock starts. */
+int engine_bench(const struct model *m, int threads, enum model_cache cache, int32_t depth,
+                 int32_t nprefill, int32_t ndecode, struct engine_speed *out, struct err *e);
 /* Decoding n tokens (at most 63) of each of `sessions` (at most 64) at once, from empty caches:
  * tokens a second of all together. */
-int engine_bench_sessions(const struct model *m, int threads, int sessions, int32_t n, double *tps,
-                          struct err *e);
+int engine_bench_sessions(const struct model *m, int threads, enum model_cache cache, int sessions,
+                          int32_t n, double *tps, struct err *e);
 
 #endif

@@ -41,6 +41,8 @@ struct sampler_past {
     size_t n, nprompt;
 };
 
+/* Memory of a sampler that has been used. */
+uint64_t sampler_bytes(int32_t vocab);
 int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e);
 void sampler_done(struct sampler *s);
 int sampler_check(const struct engine_sampling *p, int32_t vocab, struct err *e);
@@ -67,6 +69,11 @@ struct session {
  * busy. ERR_NOMEM: memory (pages are not reserved here). */
 int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  int32_t *reused, struct err *e);
+/* How many of the next `most` tokens of a prompt of n may be read at once, `at` of them behind, so
+ * that a snapshot can be taken where one is due. */
+size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most);
+/* Take one if it is due. */
+void session_snapshot(struct engine *en, struct session *s, size_t n);
 /* Pages for `positions`, taking those of idle sessions where none are free. */
 bool session_reserve(struct engine *en, struct session *s, int32_t positions);
 /* Keep it for later jobs; takes the tokens. */
@@ -74,6 +81,25 @@ void session_retire(struct engine *en, struct session *s, int32_t *tokens);
 void session_drop(struct engine *en, struct session *s);
 void session_drop_all(struct engine *en);
 
+/* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */
+int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
+                 struct err *e);
+/* An empty busy session with room for what the file holds. */
+int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
+                     struct err *e);
+
+/* ---- session_disk.c ---- */
+/* Something another thread wants done on the engine's, and waits for. */
+struct errand {
+    int (*run)(struct engine *en, void *arg, struct err *e);
+    void *arg;
+    struct err *e;
+    int rc;
+    bool done; /* locked */
+    struct errand *next;
+};
+/* What was asked for. */
+void errands_run(struct engine *en);
 /* ---- speculate.c ---- */
 struct speculation {
     uint32_t next;     /* tokens to guess; 0: nothing is known yet */
@@ -141,8 +167,8 @@ struct engine {
     int32_t ctx;
     int parallel, max_batch;
     uint64_t embed_steps;
-    size_t draft; /* guesses a step; 0: none */
-    bool kv_f32;
+    bool snapshots; /* the model cannot be cut anywhere */
+    size_t draft;   /* guesses a step; 0: none */
 
     struct session *sessions;
     int nsessions, max_sessions;
@@ -161,6 +187,8 @@ struct engine {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct engine_run *inbox, **inbox_end; /* locked */
+    struct errand *errands;                /* locked */
+    pthread_cond_t served;                 /* an errand was done */
     int queued;                            /* locked: submitted and not yet started */
     bool poked, quit;                      /* locked */
     struct engine_load load;               /* locked */

@@ -30,14 +30,16 @@ static void lane_done(struct lane *l)
     pool_free(l->pool);
 }
 
-static int lane_open(struct lane *l, const struct model *m, int threads, bool kv_f32,
+static int lane_open(struct lane *l, const struct model *m, int threads, enum model_cache cache,
                      int32_t positions, int batch, int want, struct err *e)
 {
-    uint64_t pages = ((uint64_t)positions + KERN_PAGE - 1) / KERN_PAGE;
+    uint64_t bytes = model_kv_need(m, cache, positions, batch) + model_kv_snapshot_bytes(m, cache);
     *l = (struct lane){0};
     int rc = pool_new(engine_threads(threads), &l->pool, e);
     if (!rc)
-        rc = model_kv_new(m, pages * model_kv_page_bytes(m, kv_f32), kv_f32, &l->kv, e);
+        rc = model_kv_new(m, bytes, cache, &l->kv, e);
+    if (!rc)
+        model_kv_set_slice(l->kv, batch);
     if (!rc)
         rc = model_seq_new(l->kv, positions, &l->seq, e);
     if (!rc)
@@ -67,8 +69,8 @@ static int eval_batch(struct lane *l, const struct model *m, const int32_t *toke
 }
 
 /* The list in windows of at most `window` tokens, each from an empty cache. */
-static int eval_windows(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
-                        size_t n, size_t window,
+static int eval_windows(const struct model *m, int threads, enum model_cache cache,
+                        const int32_t *tokens, size_t n, size_t window,
                         int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
                         struct err *e)
 {
@@ -78,7 +80,7 @@ static int eval_windows(const struct model *m, int threads, bool kv_f32, const i
     size_t row_bytes = (size_t)model_traits(m)->vocab * sizeof(float);
     size_t batch = EVAL_LOGIT_BYTES / row_bytes;
     batch = batch < 1 ? 1 : batch > EVAL_BATCH ? EVAL_BATCH : batch;
-    int rc = lane_open(&l, m, threads, kv_f32, (int32_t)window, (int)batch, (int)batch, e);
+    int rc = lane_open(&l, m, threads, cache, (int32_t)window, (int)batch, (int)batch, e);
     if (rc)
         return rc;
     for (size_t at = 0, in_window = 0; !rc && at < n;) {
@@ -99,11 +101,12 @@ static int eval_windows(const struct model *m, int threads, bool kv_f32, const i
     return rc;
 }
 
-int engine_eval_logits(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
-                       size_t n, int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
+int engine_eval_logits(const struct model *m, int threads, enum model_cache cache,
+                       const int32_t *tokens, size_t n,
+                       int (*row)(void *ctx, size_t i, const float *logits), void *ctx,
                        struct err *e)
 {
-    return eval_windows(m, threads, kv_f32, tokens, n, n, row, ctx, e);
+    return eval_windows(m, threads, cache, tokens, n, n, row, ctx, e);
 }
 
 /* ---- perplexity ---- */
@@ -130,15 +133,15 @@ static int score(void *ctx, size_t i, const float *logits)
     return 0;
 }
 
-int engine_eval_perplexity(const struct model *m, int threads, bool kv_f32, const int32_t *tokens,
-                           size_t n, double *out, struct err *e)
+int engine_eval_perplexity(const struct model *m, int threads, enum model_cache cache,
+                           const int32_t *tokens, size_t n, double *out, struct err *e)
 {
     const struct model_traits *t = model_traits(m);
     if (n < 2)
         return err_set(e, ERR_INVAL, "perplexity needs at least two tokens");
     struct likelihood s = {.tokens = tokens, .n = n, .vocab = t->vocab};
     s.window = n < (size_t)t->ctx_train ? n : (size_t)t->ctx_train;
-    int rc = eval_windows(m, threads, kv_f32, tokens, n, s.window, score, &s, e);
+    int rc = eval_windows(m, threads, cache, tokens, n, s.window, score, &s, e);
     if (rc)
         return rc;
     if (s.scored == 0)
@@ -192,8 +195,8 @@ static int timed(struct lane *l, const struct model *m, int32_t depth, int32_t n
     return rc;
 }
 
-int engine_bench(const struct model *m, int threads, int32_t depth, int32_t nprefill,
-                 int32_t ndecode, struct engine_speed *out, struct err *e)
+int engine_bench(const struct model *m, int threads, enum model_cache cache, int32_t depth,
+                 int32_t nprefill, int32_t ndecode, struct engine_speed *out, struct err *e)
 {
     int32_t more = nprefill > ndecode ? nprefill : ndecode;
     if (depth < 0 || nprefill < 0 || ndecode < 0 || more < 1 || depth > MODEL_MAX_POSITIONS - more)
@@ -201,10 +204,12 @@ int engine_bench(const struct model *m, int threads, int32_t depth, int32_t npre
                        MODEL_MAX_POSITIONS);
     struct lane l;
     struct engine_speed speed = {0};
-    int rc = lane_open(&l, m, threads, false, depth + more, BENCH_BATCH, 1, e);
+    int rc = lane_open(&l, m, threads, cache, depth + more, BENCH_BATCH, 1, e);
     if (rc)
         return rc;
     rc = advance(&l, m, depth, BENCH_BATCH, e);
+    if (!rc && depth > 0)
+        rc = model_seq_snapshot(l.seq, depth, e);
     if (!rc && nprefill > 0)
         rc = timed(&l, m, depth, nprefill, BENCH_BATCH, &speed.prefill_tps, e);
     if (!rc && ndecode > 0) {
@@ -247,18 +252,23 @@ static int timed_steps(struct lane *l, const struct model *m, struct model_seq *
     return rc;
 }
 
-int engine_bench_sessions(const struct model *m, int threads, int sessions, int32_t n, double *tps,
-                          struct err *e)
+int engine_bench_sessions(const struct model *m, int threads, enum model_cache cache, int sessions,
+                          int32_t n, double *tps, struct err *e)
 {
     struct model_seq *seqs[BENCH_SESSIONS] = {NULL};
     struct lane l;
     if (sessions < 1 || sessions > BENCH_SESSIONS || n < 1 || n >= KERN_PAGE)
         return err_set(e, ERR_INVAL, "1 to %d sessions and %d tokens are possible", BENCH_SESSIONS,
                        KERN_PAGE - 1);
-    int rc = lane_open(&l, m, threads, false, sessions * KERN_PAGE, sessions, sessions, e);
+    int rc = lane_open(&l, m, threads, cache, 1, sessions, sessions, e);
     if (rc)
         return rc;
-    model_seq_cut(l.seq, 0); /* its pages are for the others */
+    model_seq_free(l.seq); /* the others have pages of their own */
+    model_kv_free(l.kv);
+    l.seq = NULL;
+    l.kv = NULL;
+    uint64_t one = model_kv_need(m, cache, KERN_PAGE, MODEL_SLICE);
+    rc = model_kv_new(m, one * (uint64_t)sessions, cache, &l.kv, e);
     for (int i = 0; !rc && i < sessions; i++) {
         rc = model_seq_new(l.kv, KERN_PAGE, &seqs[i], e);
         if (!rc)

@@ -36,6 +36,8 @@ struct grammar_start {
     size_t ntriggers;
     bool optional;     /* AFTER: the grammar may also hold from the first byte, without a trigger */
     struct str opener; /* AFTER and optional: free text is entered by this string only (<think>) */
+    const struct tok
+        *tok; /* control tokens that triggers and opener name count; NULL: bytes only */
 };
 
 /* The GBNF of llama.cpp's grammars/README.md. `t` names tokens in <text> form; NULL: only <[id]>.
@@ -63,8 +65,11 @@ struct grammar_call {
 struct grammar_calls {
     const struct grammar_call *calls;
     size_t ncalls;
-    struct str between; /* between two of them, where many is set */
-    bool many;          /* one or more */
+    struct str begin, end;       /* before the first and behind the last */
+    struct str between;          /* between two of them, where many is set */
+    bool many;                   /* one or more */
+    const struct tok *tok;       /* as grammar_start's, for all these texts */
+    const struct str *otherwise; /* or, instead of calls: what this schema allows; NULL: nothing */
 };
 /* An error names the call by its index. */
 int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_start *start,

@@ -205,7 +205,7 @@ struct side {
 
 static struct side side_of(const struct dfa *d, uint32_t s)
 {
-    if (s == DFA_DEAD)
+    if (s == DFA_DEAD || d->first[s] == d->first[s + 1])
         return (struct side){NULL, NULL};
     return (struct side){d->edges + d->first[s], d->edges + d->first[s + 1]};
 }

@@ -84,6 +84,63 @@ static uint32_t emit(struct build *b, const struct watch *w, uint32_t behind, ui
     return base;
 }
 
+/* The control token that the text begins with; 0: none. */
+static size_t control_at(const struct tok *t, struct str s, int32_t *id)
+{
+    for (size_t n = s.n < MAX_TRIGGER ? s.n : MAX_TRIGGER; t && n > 1; n--) {
+        int32_t found = tok_find(t, str_n(s.p, n));
+        if (found >= 0 && tok_is_control(t, found)) {
+            *id = found;
+            return n;
+        }
+    }
+    return 0;
+}
+
+void build_text(struct build *b, const struct tok *t, uint32_t from, struct str s, uint32_t to)
+{
+    for (size_t i = 0; i < s.n && !b->rc;) {
+        int32_t id = -1;
+        size_t n = control_at(t, str_n(s.p + i, s.n - i), &id);
+        uint32_t next = build_state(b);
+        if (n)
+            build_token(b, from, (uint32_t)id, false, next);
+        else
+            build_literal(b, from, str_n(s.p + i, 1), next);
+        i += n ? n : 1;
+        from = next;
+    }
+    build_eps(b, from, to);
+}
+
+/* A trigger that begins with a control token is seen by it, from any place in free text. */
+static void control_triggers(struct build *b, const struct grammar_start *start, uint32_t text,
+                             const struct watch *w, uint32_t behind)
+{
+    for (size_t i = 0; i < start->ntriggers && !b->rc; i++) {
+        int32_t id = -1;
+        size_t n = control_at(start->tok, start->triggers[i], &id);
+        if (!n)
+            continue;
+        uint32_t rest = build_state(b);
+        struct str s = start->triggers[i];
+        build_text(b, start->tok, rest, str_n(s.p + n, s.n - n), behind);
+        for (uint32_t k = 0; k < w->n && !b->rc; k++)
+            if (!w->found[k])
+                build_token(b, text + k, (uint32_t)id, false, rest);
+    }
+}
+
+/* A model breaks a line or two between its reasoning and its answer. */
+static uint32_t breathing(struct build *b, uint32_t from)
+{
+    uint32_t blank = build_rule(b, STR_NONE, 0), to = build_state(b);
+    build_byte(b, build_start(b, blank), ' ', ' ', build_end(b, blank));
+    build_byte(b, build_start(b, blank), '\n', '\n', build_end(b, blank));
+    build_repeat(b, from, blank, 0, 4, to);
+    return to;
+}
+
 uint32_t free_text_wrap(struct build *b, uint32_t root, const struct grammar_start *start)
 {
     struct watch *w = calloc(1, sizeof *w);
@@ -102,10 +159,11 @@ uint32_t free_text_wrap(struct build *b, uint32_t root, const struct grammar_sta
     uint32_t first = build_start(b, rule), end = build_end(b, rule), behind = build_state(b);
     uint32_t text = emit(b, w, behind, lazy ? end : UINT32_MAX);
     if (!lazy && start->opener.n)
-        build_literal(b, first, start->opener, text);
+        build_text(b, start->tok, first, start->opener, text);
     else
         build_eps(b, first, text);
-    build_call(b, behind, root, lazy ? text : end);
+    control_triggers(b, start, text, w, behind);
+    build_call(b, lazy ? behind : breathing(b, behind), root, lazy ? text : end);
     if (!lazy && start->optional)
         build_call(b, first, root, end);
     free(w);

@@ -86,6 +86,8 @@ int build_finish(struct build *b, uint32_t root, const struct grammar_start *sta
                  struct grammar **out);
 
 /* ---- grammar_free.c ---- */
+/* A text in which the vocabulary's control tokens stand for themselves; t NULL: there are none. */
+void build_text(struct build *b, const struct tok *t, uint32_t from, struct str s, uint32_t to);
 /* A rule for free text, triggers and what comes behind them. */
 uint32_t free_text_wrap(struct build *b, uint32_t root, const struct grammar_start *start);
 

@@ -206,6 +206,7 @@ static uint32_t place_of(struct match *m)
     }
     memcpy(m->items + m->nitems, m->found, m->nfound * sizeof *m->found);
     m->places[m->nplaces] = (struct match_place){.first = m->nitems,
+                                                 .at = at,
                                                  .n = m->nfound,
                                                  .slot = -1,
                                                  .plain = m->reach_plain,
@@ -267,10 +268,26 @@ uint32_t match_control(struct match *m, uint32_t place)
 
 /* ---- the tables as a whole ---- */
 
+/* The tables of slots are large and most often nearly empty: what was entered last is taken out
+ * first, so that it is found where it was put. */
+static void forget_slots(struct match *m)
+{
+    if (m->nnodes > MAX_NODES / 16)
+        memset(m->node_slots, 0, MAX_NODES * 2 * sizeof *m->node_slots);
+    else
+        for (uint32_t n = m->nnodes; n-- > 1;) {
+            uint32_t at = mix(mix(17, m->nodes[n].state), m->nodes[n].under);
+            for (at &= MAX_NODES * 2 - 1; m->node_slots[at] != n;)
+                at = (at + 1) & (MAX_NODES * 2 - 1);
+            m->node_slots[at] = 0;
+        }
+    for (uint32_t p = m->nplaces; p-- > PLACE_FIRST;)
+        m->place_slots[m->places[p].at] = 0;
+}
+
 static void forget(struct match *m)
 {
-    memset(m->node_slots, 0, MAX_NODES * 2 * sizeof *m->node_slots);
-    memset(m->place_slots, 0, MAX_PLACES * 2 * sizeof *m->place_slots);
+    forget_slots(m);
     memset(m->seen, 0, m->nnodes * sizeof *m->seen);
     memset(m->next, 0, (size_t)m->nplaces * m->g->nclasses * sizeof *m->next);
     m->turn = 0;

@@ -15,6 +15,7 @@ struct match_node {
 /* A place: all the stacks the text may stand on, sorted. */
 struct match_place {
     uint32_t first, n; /* in items */
+    uint32_t at;       /* where it stands in place_slots */
     int32_t slot;      /* of the mask that belongs to it; -1: none */
     uint8_t plain; /* plain characters that may come, whatever they are; at most GRAMMAR_PLAIN */
     uint8_t most;  /* that can come at most; more than GRAMMAR_PLAIN: unknown */

@@ -112,7 +112,7 @@ static bool cut(struct schema *s, const struct atom *a, int rc, struct dfa *by, 
     if (rc)
         schema_fail(s, rc == ERR_FORMAT ? ERR_FORMAT : rc, a->schema, a->keyword,
                     rc == ERR_FORMAT ? "has a value it cannot have" : reason(rc));
-    return !rc;
+    return !rc && schema_spend(s, a->schema, SCHEMA_SET_STEPS + 20ull * set->n);
 }
 
 /* Listed values that are turned round. */
@@ -145,8 +145,12 @@ bool schema_pattern(struct schema *s, const json_t *at, const char *keyword, con
     if (rc) {
         snprintf(text, sizeof text, "has a pattern with what cannot be enforced: %s", why);
         schema_fail(s, rc == ERR_FORMAT ? ERR_UNSUPPORTED : rc, at, keyword, text);
+        return false;
     }
-    return !rc;
+    if (schema_spend(s, at, SCHEMA_SET_STEPS + 20ull * out->n))
+        return true;
+    dfa_done(out);
+    return false;
 }
 
 static int length_set(const struct atom *a, struct dfa *out)

@@ -66,6 +66,14 @@ int schema_fail(struct schema *s, int code, const json_t *at, const char *keywor
     return rc;
 }
 
+bool schema_spend(struct schema *s, const json_t *at, uint64_t steps)
+{
+    s->steps += steps;
+    if (s->steps > SCHEMA_MAX_STEPS)
+        schema_fail(s, ERR_LIMIT, at, NULL, "the schema asks for too much work");
+    return s->b->rc == 0;
+}
+
 /* ---- references ---- */
 
 static bool has_nested_id(const json_t *v, bool root)
@@ -76,9 +84,17 @@ static bool has_nested_id(const json_t *v, bool root)
     if (json_is_object(v)) {
         if (!root && json_is_string(json_object_get(v, "$id")))
             return true;
-        json_object_foreach((json_t *)v, key, sub) if (has_nested_id(sub, false)) return true;
+        json_object_foreach((json_t *)v, key, sub)
+        {
+            if (has_nested_id(sub, false))
+                return true;
+        }
     } else if (json_is_array(v)) {
-        json_array_foreach(v, i, sub) if (has_nested_id(sub, false)) return true;
+        json_array_foreach(v, i, sub)
+        {
+            if (has_nested_id(sub, false))
+                return true;
+        }
     }
     return false;
 }
@@ -94,10 +110,19 @@ static const json_t *find_anchor(const json_t *v, const char *name)
         const char *dynamic = json_string_value(json_object_get(v, "$dynamicAnchor"));
         if ((anchor && strcmp(anchor, name) == 0) || (dynamic && strcmp(dynamic, name) == 0))
             return v;
-        json_object_foreach((json_t *)v, key,
-                            sub) if ((found = find_anchor(sub, name))) return found;
+        json_object_foreach((json_t *)v, key, sub)
+        {
+            /* What is listed as a value is no schema. */
+            bool listed = strcmp(key, "enum") == 0 || strcmp(key, "const") == 0;
+            if (!listed && (found = find_anchor(sub, name)))
+                return found;
+        }
     } else if (json_is_array(v)) {
-        json_array_foreach(v, i, sub) if ((found = find_anchor(sub, name))) return found;
+        json_array_foreach(v, i, sub)
+        {
+            if ((found = find_anchor(sub, name)))
+                return found;
+        }
     }
     return NULL;
 }
@@ -358,9 +383,9 @@ static uint32_t make_document(struct build *b, const struct json_rules *j, const
     return rule;
 }
 
-/* The value of a schema's text between two states; what it needs to live is put in *root. */
+/* The rule of a schema's text. */
 static uint32_t parse_document(struct build *b, const struct json_rules *j, const char *where,
-                               struct str text)
+                               struct str text, bool object)
 {
     json_error_t fault;
     if (text.n > GRAMMAR_MAX_TEXT) {
@@ -373,6 +398,9 @@ static uint32_t parse_document(struct build *b, const struct json_rules *j, cons
                    fault.line, fault.column, fault.text);
         return 0;
     }
+    /* A tool's arguments are an object, whether or not its schema says so. */
+    if (object && json_is_object(root) && !json_object_get(root, "type"))
+        json_object_set_new(root, "type", json_string("object"));
     uint32_t rule = make_document(b, j, where, root);
     json_decref(root);
     return rule;
@@ -385,7 +413,7 @@ int grammar_from_schema(struct str schema, const struct grammar_start *start, st
     struct json_rules j;
     build_init(&b, e);
     json_rules_make(&b, &j);
-    uint32_t rule = parse_document(&b, &j, "", schema);
+    uint32_t rule = parse_document(&b, &j, "", schema, false);
     int rc = build_finish(&b, rule, start, out);
     build_done(&b);
     return rc;
@@ -393,16 +421,16 @@ int grammar_from_schema(struct str schema, const struct grammar_start *start, st
 
 /* ---- calls ---- */
 
-static void make_call(struct build *b, const struct json_rules *j, const struct grammar_call *c,
-                      size_t index, uint32_t rule)
+static void make_call(struct build *b, const struct json_rules *j, const struct tok *t,
+                      const struct grammar_call *c, size_t index, uint32_t rule)
 {
     char where[48];
     snprintf(where, sizeof where, "tools[%zu]: ", index);
     uint32_t before = build_state(b), after = build_state(b);
-    uint32_t value = c->schema.n ? parse_document(b, j, where, c->schema) : j->object;
-    build_literal(b, build_start(b, rule), c->before, before);
+    uint32_t value = c->schema.n ? parse_document(b, j, where, c->schema, true) : j->object;
+    build_text(b, t, build_start(b, rule), c->before, before);
     build_call(b, before, value, after);
-    build_literal(b, after, c->after, build_end(b, rule));
+    build_text(b, t, after, c->after, build_end(b, rule));
 }
 
 int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_start *start,
@@ -414,13 +442,19 @@ int grammar_from_calls(const struct grammar_calls *calls, const struct grammar_s
     json_rules_make(&b, &j);
     uint32_t one = build_rule(&b, STR_NONE, 0), all = build_rule(&b, STR_NONE, 0);
     for (size_t i = 0; i < calls->ncalls && !b.rc; i++)
-        make_call(&b, &j, &calls->calls[i], i, one);
-    uint32_t first = build_state(&b), next = build_state(&b);
-    build_call(&b, build_start(&b, all), one, first);
-    build_eps(&b, first, build_end(&b, all));
+        make_call(&b, &j, calls->tok, &calls->calls[i], i, one);
+    uint32_t from = build_start(&b, all), to = build_end(&b, all);
+    uint32_t begun = build_state(&b), done = build_state(&b), next = build_state(&b);
+    build_text(&b, calls->tok, from, calls->begin, begun);
+    build_call(&b, begun, one, done);
+    build_text(&b, calls->tok, done, calls->end, to);
     if (calls->many) {
-        build_literal(&b, first, calls->between, next);
-        build_call(&b, next, one, first);
+        build_text(&b, calls->tok, done, calls->between, next);
+        build_call(&b, next, one, done);
+    }
+    if (calls->otherwise && !b.rc) {
+        const struct str *doc = calls->otherwise;
+        build_call(&b, from, doc->n ? parse_document(&b, &j, "", *doc, false) : j.object, to);
     }
     int rc = build_finish(&b, all, start, out);
     build_done(&b);

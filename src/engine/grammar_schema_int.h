@@ -80,11 +80,14 @@ struct known {
     uint32_t rule;
 };
 
-#define SCHEMA_MAX_STEPS 2000000
+#define SCHEMA_MAX_STEPS 20000000
+#define SCHEMA_SET_STEPS 500 /* what making any set costs; its states come to it */
 
 /* ---- grammar_schema.c ---- */
 /* The first failure counts. `at` is any schema of the document; its pointer is found. */
 int schema_fail(struct schema *s, int code, const json_t *at, const char *keyword, const char *why);
+/* Work that was done counts: false, and failed, when a schema asks for too much of it. */
+bool schema_spend(struct schema *s, const json_t *at, uint64_t steps);
 /* The rule for all of a goal; made later. An empty goal is any value. */
 uint32_t schema_rule(struct schema *s, const struct goal *g);
 void goal_add(struct schema *s, struct goal *g, struct lit lit);

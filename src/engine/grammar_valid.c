@@ -91,16 +91,18 @@ static int in_set(const struct dfa *set, const json_t *v)
 }
 
 /* A keyword as a set; rc from making it. */
-static int asked(int rc, struct dfa *set, const json_t *v)
+static int asked(struct schema *s, int rc, struct dfa *set, const json_t *v)
 {
+    s->steps += SCHEMA_SET_STEPS;
     if (rc)
         return UNKNOWN;
+    s->steps += 20ull * set->n;
     int answer = in_set(set, v);
     dfa_done(set);
     return answer;
 }
 
-static int number_words(const json_t *o, const json_t *v)
+static int number_words(struct schema *s, const json_t *o, const json_t *v)
 {
     struct dfa set;
     double x = json_number_value(v);
@@ -115,7 +117,7 @@ static int number_words(const json_t *o, const json_t *v)
     if ((k = json_object_get(o, "exclusiveMaximum")) && !(x < json_number_value(k)))
         all = NO;
     if ((k = json_object_get(o, "multipleOf")) && all)
-        all = both(all, asked(number_multiple(json_number_value(k), &set), &set, v));
+        all = both(all, asked(s, number_multiple(json_number_value(k), &set), &set, v));
     return all;
 }
 
@@ -128,7 +130,7 @@ static size_t characters(const json_t *v)
     return n;
 }
 
-static int string_words(const json_t *o, const json_t *v)
+static int string_words(struct schema *s, const json_t *o, const json_t *v)
 {
     struct dfa set;
     const char *why, *pattern = NULL;
@@ -140,13 +142,13 @@ static int string_words(const json_t *o, const json_t *v)
     if ((k = json_object_get(o, "maxLength")) && !(n <= json_number_value(k)))
         all = NO;
     if ((k = json_object_get(o, "pattern")) && json_is_string(k) && all)
-        all = both(all, asked(regex_to_dfa(str_of(json_string_value(k)), &set, &why), &set, v));
+        all = both(all, asked(s, regex_to_dfa(str_of(json_string_value(k)), &set, &why), &set, v));
     static const char *const words[] = {"format", "contentEncoding", "contentMediaType"};
     for (int i = 0; i < 3 && all; i++) {
         k = json_object_get(o, words[i]);
         if (!json_is_string(k) || !format_pattern(words[i], json_string_value(k), &pattern))
             continue;
-        int is = pattern ? asked(regex_to_dfa(str_of(pattern), &set, &why), &set, v) : UNKNOWN;
+        int is = pattern ? asked(s, regex_to_dfa(str_of(pattern), &set, &why), &set, v) : UNKNOWN;
         all = both(all, is == YES ? YES : UNKNOWN); /* the pattern is a part of the format */
     }
     return all;
@@ -220,6 +222,7 @@ static int pattern_words(struct schema *s, const json_t *o, const char *key, con
         if (regex_to_dfa(str_of(pattern), &set, &why))
             return UNKNOWN;
         bool is = dfa_has(&set, str_of(key));
+        s->steps += SCHEMA_SET_STEPS + 20ull * set.n;
         dfa_done(&set);
         *matched |= is;
         if (is)
@@ -371,8 +374,8 @@ static int accepts(struct schema *s, const json_t *o, const json_t *v, int depth
     if (all == NO)
         return NO;
     switch (json_kind_of(v)) {
-    case KIND_NUMBER: return both(all, number_words(o, v));
-    case KIND_STRING: return both(all, string_words(o, v));
+    case KIND_NUMBER: return both(all, number_words(s, o, v));
+    case KIND_STRING: return both(all, string_words(s, o, v));
     case KIND_ARRAY: return both(all, array_words(s, o, v, depth));
     case KIND_OBJECT: return both(all, object_words(s, o, v, depth));
     default: return all;

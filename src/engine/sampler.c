@@ -9,6 +9,11 @@
 
 #include <stdlib.h>
 
+uint64_t sampler_bytes(int32_t vocab)
+{
+    return (uint64_t)vocab * (2 * sizeof(struct candidate) + 2 * sizeof(int32_t) + sizeof(float));
+}
+
 int sampler_init(struct sampler *s, int32_t vocab, int32_t past_max, struct err *e)
 {
     s->vocab = vocab;

@@ -224,9 +224,12 @@ static size_t give_guesses(struct engine *en)
     return en->draft - left;
 }
 
-static size_t top_up(struct engine_run *r, size_t most)
+/* A slice ends where a snapshot is due. */
+static size_t top_up(const struct engine *en, struct engine_run *r, size_t most)
 {
-    size_t left = remaining(r) - r->slice;
+    size_t at = (size_t)model_seq_len(r->session->seq), left = remaining(r);
+    left = session_stop(en, at, r->job.ntokens, left);
+    left = left > r->slice ? left - r->slice : 0;
     size_t more = left < most ? left : most;
     r->slice += more;
     return more;
@@ -239,11 +242,11 @@ static void give_prefilling(struct engine *en, size_t room, size_t runs)
     size_t part = room / runs, index = 0, first = en->rotate++ % runs;
     for (struct engine_run *r = en->runs; r; r = r->next)
         if (in_step(r) && remaining(r) > 1)
-            room -= top_up(r, part);
+            room -= top_up(en, r, part);
     for (int turn = 0; turn < 2; turn++, index = 0)
         for (struct engine_run *r = en->runs; r; r = r->next)
             if (in_step(r) && remaining(r) > 1 && (index++ >= first) == (turn == 0))
-                room -= top_up(r, room);
+                room -= top_up(en, r, room);
 }
 
 static size_t fill_items(struct engine *en)
@@ -415,7 +418,10 @@ bool scheduler_step(struct engine *en)
     scheduler_note_speed(en, decoding, n - decoding - guesses, clock_mono_ns() - start_ns);
     for (struct engine_run *r = en->runs, *next; r; r = next) {
         next = r->next;
-        if (!in_step(r) || r->slice == 0 || (size_t)model_seq_len(r->session->seq) < r->n)
+        if (!in_step(r) || r->slice == 0)
+            continue;
+        session_snapshot(en, r->session, r->job.ntokens);
+        if ((size_t)model_seq_len(r->session->seq) < r->n)
             continue;
         size_t rows = 1 + r->draft;
         sample(en, r, logits);

@@ -4,13 +4,23 @@
  * the prompt continues is taken over; one that has more of its own than it shares is kept and its
  * common pages are shared by reference; a running one is only ever shared. Cached and computed
  * positions have the same bits, so the choice changes nothing but time. The least recently used
- * finished session goes when pages or places are wanted. */
+ * finished session goes when pages or places are wanted.
+ *
+ * Models with windows or recurrent layers cannot be cut anywhere: what counts there is how far a
+ * session can be reached (model_seq_reach). Snapshots are taken while a prompt is read: at its end,
+ * before the last token, which is computed again whenever the prompt comes back; a little before
+ * it, where the next turn's prompt may already differ (a template that leaves reasoning out); and
+ * at every SNAPSHOT_EVERY positions, for other prompts that begin alike. They are taken only where
+ * memory is free, and given up before a running session would have to be. */
 #include "engine_int.h"
 
 #include <stdlib.h>
 
 /* Sharing fewer positions than this is not worth a page's copy. */
 #define SHARE_MIN 16
+#define SNAPSHOT_EVERY 1024
+/* How far before a prompt's end the earlier of its snapshots lies, at least. */
+#define SNAPSHOT_BACK 16
 
 static int32_t common_prefix(const struct session *s, const int32_t *tokens, size_t n)
 {
@@ -29,9 +39,9 @@ static struct session *longest(struct engine *en, const int32_t *tokens, size_t 
     *length = 0;
     for (int i = 0; i < en->max_sessions; i++) {
         struct session *s = &en->sessions[i];
-        if (!s->seq)
+        if (!s->seq || !s->tokens) /* without tokens: one that is being written or read */
             continue;
-        int32_t l = common_prefix(s, tokens, n);
+        int32_t l = model_seq_reach(s->seq, common_prefix(s, tokens, n));
         bool better = l > *length || (best && l == *length && best->busy && !s->busy);
         if (l > 0 && better) {
             best = s;
@@ -60,8 +70,12 @@ static struct session *new_session(struct engine *en, const struct session *exce
         if (!en->sessions[i].seq)
             s = &en->sessions[i];
     if (!s) {
-        s = oldest_idle(en, except);
-        session_drop(en, s); /* there are more places than running sessions, plus one */
+        s = oldest_idle(en, except); /* those that run leave places over; files may take them */
+        if (!s) {
+            err_set(e, ERR_BUSY, "every place for a session is in use");
+            return NULL;
+        }
+        session_drop(en, s);
     }
     int rc = model_seq_new(en->kv, en->ctx, &s->seq, e);
     if (rc)
@@ -78,7 +92,7 @@ static struct session *branch(struct engine *en, const struct session *from, int
     struct session *s = new_session(en, from, e);
     if (!s)
         return NULL;
-    while (model_seq_share(s->seq, from->seq, *length, NULL) != 0) {
+    while (model_seq_share(s->seq, from->seq, *length, length, NULL) != 0) {
         struct session *old = oldest_idle(en, from);
         if (!old) {
             *length = 0;
@@ -116,16 +130,96 @@ int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct sess
     return 0;
 }
 
+/* Of running sessions, when nothing else can be given up. */
+static bool forget_snapshots(struct engine *en)
+{
+    bool any = false;
+    for (int i = 0; i < en->max_sessions; i++) {
+        const struct session *s = &en->sessions[i];
+        if (s->seq && s->tokens && model_seq_forget(s->seq))
+            any = true;
+    }
+    return any;
+}
+
+int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
+                 struct err *e)
+{
+    int32_t length;
+    struct session *from = longest(en, tokens, n, &length);
+    if (!from)
+        return err_set(e, ERR_NOT_FOUND, "no session begins with these tokens");
+    struct session *s = branch(en, from, &length, e);
+    if (!s)
+        return ERR_NOMEM;
+    if (length == 0) {
+        session_drop(en, s);
+        return err_set(e, ERR_NOMEM, "the cache is full: no page for a copy");
+    }
+    *out = s;
+    return 0;
+}
+
+int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
+                     struct err *e)
+{
+    struct session *s = new_session(en, NULL, e);
+    int rc;
+    if (!s)
+        return ERR_NOMEM;
+    while ((rc = model_saved_reserve(f, s->seq, e)) == ERR_NOMEM) {
+        struct session *old = oldest_idle(en, s);
+        if (!old)
+            break;
+        session_drop(en, old);
+    }
+    if (rc) {
+        session_drop(en, s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
 bool session_reserve(struct engine *en, struct session *s, int32_t positions)
 {
     while (model_seq_reserve(s->seq, positions, NULL) != 0) {
         struct session *old = oldest_idle(en, NULL);
-        if (!old)
+        if (old)
+            session_drop(en, old);
+        else if (!forget_snapshots(en))
             return false;
-        session_drop(en, old);
     }
     return true;
 }
+
+/* ---- snapshots ---- */
+
+/* Whether a prompt of n tokens is to be snapshot when `at` of them are read. */
+static bool is_stop(size_t at, size_t n)
+{
+    size_t back = n > SNAPSHOT_BACK ? (n - 1 - SNAPSHOT_BACK) / KERN_PAGE * KERN_PAGE : 0;
+    return at > 0 && (at % SNAPSHOT_EVERY == 0 || at == n - 1 || at == back);
+}
+
+size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most)
+{
+    if (!en->snapshots)
+        return most;
+    for (size_t i = 1; i < most; i++)
+        if (is_stop(at + i, n))
+            return i;
+    return most;
+}
+
+void session_snapshot(struct engine *en, struct session *s, size_t n)
+{
+    int32_t len = model_seq_len(s->seq);
+    if (en->snapshots && is_stop((size_t)len, n))
+        model_seq_snapshot(s->seq, len, NULL); /* no room: it will be computed again */
+}
+
+/* ---- ends ---- */
 
 void session_retire(struct engine *en, struct session *s, int32_t *tokens)
 {

@@ -165,6 +165,7 @@ struct gen_req {
     enum gen_format format;
     struct str schema_name, schema; /* GEN_FORMAT_SCHEMA: JSON text */
     bool schema_strict;
+    struct str grammar; /* GBNF text that the answer keeps to; empty: none */
 
     enum gen_effort effort;
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */

@@ -86,6 +86,8 @@ static void find_caps(struct local *l)
         .embed = model_pooling(m) != MODEL_POOL_RANK,
         .tools = l->tmpl && l->traits.tools && tmpl_syntax_calls(l->syntax),
         .reasoning = l->tmpl && l->traits.reasoning,
+        .json = true,
+        .schema = true,
         .logprobs = true,
         .context = engine_ctx(l->engine),
     };
@@ -126,6 +128,7 @@ int local_open(const char *path, const struct local_params *p, struct local **ou
     if (!l)
         return err_set(e, ERR_NOMEM, "no memory for a model");
     l->backend.ops = &ops;
+    pthread_mutex_init(&l->words_lock, NULL);
     int rc = open_parts(l, path, p, e);
     if (rc) {
         local_free(l);
@@ -141,6 +144,8 @@ void local_free(struct local *l)
     if (!l)
         return;
     engine_free(l->engine); /* first: its thread uses all the rest until it is joined */
+    grammar_vocab_free(l->words);
+    pthread_mutex_destroy(&l->words_lock);
     tok_free(l->tok);
     tmpl_free(l->tmpl);
     free(l->end_ids);

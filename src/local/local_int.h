@@ -4,6 +4,8 @@
 
 #include "local.h"
 
+#include <pthread.h>
+
 struct local {
     struct gen_backend backend; /* first: a backend's pointer is its local's */
     char *name;
@@ -17,6 +19,8 @@ struct local {
     struct gen_caps caps;
     int32_t *end_ids;
     size_t nend_ids;
+    pthread_mutex_t words_lock;
+    struct grammar_vocab *words; /* locked while it is made, at the first need */
 };
 
 /* A prompt made ready: what count() keeps for start(). */
@@ -50,6 +54,13 @@ struct local_sampling {
 int local_sampling_make(struct local *l, const struct gen_req *req, struct local_sampling *out,
                         struct err *e);
 void local_sampling_done(struct local_sampling *s);
+
+/* ---- local_grammar.c ---- */
+/* What holds the answer to the request's format, grammar and tools; NULL: nothing does. ERR_* names
+ * the field, and of a schema the place. */
+int local_grammar_make(const struct local *l, const struct gen_req *req, bool thinks,
+                       struct grammar **out, struct err *e);
+int local_words(struct local *l, const struct grammar_vocab **out, struct err *e);
 
 int local_count(struct gen_backend *b, const struct gen_req *req, struct str model,
                 struct gen_count *out, struct err *e);

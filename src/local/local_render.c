@@ -46,7 +46,8 @@ static int check_tools(const struct local *l, const struct gen_req *req, struct 
         return 0;
     if (!l->caps.tools)
         return err_set(e, ERR_UNSUPPORTED, "tools: model '%s' cannot call tools", l->name);
-    if (req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED)
+    bool forced = req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED;
+    if (forced && !tmpl_syntax_form(l->syntax))
         return err_set(e, ERR_UNSUPPORTED,
                        "tool_choice: model '%s' cannot be made to call a tool, only offered it",
                        l->name);
@@ -78,9 +79,6 @@ int local_check(const struct local *l, const struct gen_req *req, struct err *e)
     if (req->n > 1)
         return err_set(e, ERR_UNSUPPORTED, "n: model '%s' gives one answer, not %d", l->name,
                        req->n);
-    if (req->format != GEN_FORMAT_TEXT)
-        return err_set(e, ERR_UNSUPPORTED, "response_format: model '%s' cannot be held to %s",
-                       l->name, req->format == GEN_FORMAT_JSON ? "JSON" : "a schema");
     return req->kind == GEN_CHAT ? check_chat(l, req, e) : 0;
 }
 

@@ -20,6 +20,7 @@ struct gen_run {
     const struct gen_req *req; /* lives until the end has been delivered */
     struct gen_sink sink;
     struct engine_run *er;
+    struct grammar *grammar; /* NULL: none */
     struct tmpl_parser *parser;
     struct tmpl_hold hold;
     struct buf piece; /* the bytes of the token in hand */
@@ -352,6 +353,15 @@ static int submit(struct local *l, const struct gen_req *req, const struct local
         local_sampling_done(&sampling);
         return err_set(e, ERR_NOMEM, "no memory for a run");
     }
+    const struct grammar_vocab *words = NULL;
+    rc = local_grammar_make(l, req, p->thinks, &r->grammar, e);
+    if (!rc && r->grammar)
+        rc = local_words(l, &words, e);
+    if (rc) {
+        local_sampling_done(&sampling);
+        local_release(r);
+        return rc;
+    }
     struct engine_job job = {
         .tokens = p->ids.p,
         .ntokens = p->ids.n,
@@ -359,6 +369,8 @@ static int submit(struct local *l, const struct gen_req *req, const struct local
         .sampling = sampling.s,
         .end_ids = l->end_ids,
         .nend_ids = l->nend_ids,
+        .grammar = r->grammar,
+        .vocab = words,
         .on_token = on_token,
         .on_end = on_end,
         .ctx = r,
@@ -413,6 +425,7 @@ void local_release(struct gen_run *run)
     if (!run)
         return;
     engine_release(run->er);
+    grammar_free(run->grammar);
     tmpl_parser_free(run->parser);
     tmpl_hold_done(&run->hold);
     buf_done(&run->piece);

@@ -62,7 +62,7 @@ static void store_heads(struct model_run *r, int layer, bool value, size_t skip,
                 float *x = r->qkv + i * r->qkv_stride + skip + h * dim;
                 if (!value)
                     turn(r, l, l->k_norm, i, x);
-                r->m->kern->store(kv_type(kv), x, dim, seq_head(st->seq, layer, (int)h, page) + at);
+                r->m->kern->store(kv->type, x, dim, seq_head(st->seq, layer, (int)h, page) + at);
             }
         }
     }
@@ -136,7 +136,7 @@ static void attend_group(struct model_run *r, int w, int layer, const struct mod
     }
     size_t q_stride = l->gated ? r->q_stride : r->qkv_stride;
     r->m->kern->attn(&(struct kern_attn){
-        .type = kv_type(kv),
+        .type = kv->type,
         .head_dim = dim,
         .group = h1 - h0,
         .ntok = count,

@@ -237,6 +237,79 @@ static int read_nomic_moe(struct model *m, struct err *e)
     return rc ? rc : read_encoder(m, e);
 }
 
+/* Interleaved sections of an image's positions: text has the same in all of them, if every pair of
+ * the rope belongs to one of the first three. */
+static int check_sections(const struct model *m, struct err *e)
+{
+    char key[MODEL_KEY_MAX];
+    const struct gguf_value *v = gguf_find(m->g, traits_key(m, "rope.dimension_sections", key));
+    int64_t s[4] = {0}, all = 0;
+    if (!v)
+        return 0;
+    for (uint64_t i = 0; i < 4 && v->type == GGUF_ARR && i < v->count; i++) {
+        if (!gguf_arr_i64(v, i, &s[i]) || s[i] < 0 || s[i] > MODEL_MAX_HEAD_DIM)
+            return err_set(e, ERR_FORMAT, "key %s is no list of four small numbers", key);
+        all += s[i];
+    }
+    for (int64_t i = 0; all > 0 && i < m->t.rope_dims / 2; i++)
+        if (i % all >= 3 * s[i % all % 3])
+            return err_set(e, ERR_UNSUPPORTED, "key %s leaves pair %lld of the rope out", key,
+                           (long long)i);
+    return 0;
+}
+
+/* All layers but every `period`-th are delta nets, or those that the file lists. */
+static int read_recurrent_layers(struct model *m, struct err *e)
+{
+    char key[MODEL_KEY_MAX];
+    const struct gguf_value *v = gguf_find(m->g, traits_key(m, "attention.recurrent_layers", key));
+    int32_t period = 4;
+    int rc = v ? 0 : traits_int_or(m, "full_attention_interval", 1, MODEL_MAX_LAYERS, &period, e);
+    if (!rc && v && (v->type != GGUF_ARR || v->count < (uint64_t)m->t.layers))
+        return err_set(e, ERR_FORMAT, "key %s has no flag for each of %d layers", key, m->t.layers);
+    for (int32_t i = 0; !rc && i < m->t.layers; i++) {
+        int64_t flag = (i + 1) % period != 0;
+        if (v && !gguf_arr_i64(v, (uint64_t)i, &flag))
+            return err_set(e, ERR_FORMAT, "key %s is an array without flags", key);
+        m->kinds[i] = flag ? MODEL_LAYER_RECURRENT : MODEL_LAYER_FULL;
+    }
+    return rc;
+}
+
+static int read_qwen35(struct model *m, struct err *e)
+{
+    struct model_delta *d = &m->t.delta;
+    char key[MODEL_KEY_MAX];
+    int32_t inner = 0;
+    int rc = traits_int(m, "ssm.conv_kernel", 1, 64, &d->conv, e);
+    if (!rc)
+        rc = traits_int(m, "ssm.inner_size", 8, 1 << 20, &inner, e);
+    if (!rc)
+        rc = traits_int(m, "ssm.state_size", 8, MODEL_MAX_HEAD_DIM, &d->key_dim, e);
+    if (!rc)
+        rc = traits_int(m, "ssm.time_step_rank", 1, 1 << 14, &d->heads, e);
+    if (!rc)
+        rc = traits_int(m, "ssm.group_count", 1, 1 << 14, &d->key_heads, e);
+    if (rc)
+        return rc;
+    d->value_dim = d->key_dim;
+    if (d->key_dim % 8 != 0)
+        return err_set(e, ERR_UNSUPPORTED, "key %s is %d: a multiple of 8 is supported",
+                       traits_key(m, "ssm.state_size", key), d->key_dim);
+    if (d->heads % d->key_heads != 0 || inner != d->heads * d->value_dim)
+        return err_set(e, ERR_FORMAT, "key %s is %d: %d heads of %d in %d groups are no division",
+                       traits_key(m, "ssm.inner_size", key), inner, d->heads, d->value_dim,
+                       d->key_heads);
+    rc = read_recurrent_layers(m, e);
+    return rc ? rc : check_sections(m, e);
+}
+
+static int read_qwen35moe(struct model *m, struct err *e)
+{
+    int rc = read_qwen35(m, e);
+    return rc ? rc : read_qwen2moe(m, e);
+}
+
 #define LLAMA_FLAGS                                                                                \
     (FAM_OUT_BIAS | FAM_FFN_BIAS | FAM_FFN_SCALE | FAM_EXPERTS | FAM_EXPERT_SCALE | FAM_GATELESS | \
      FAM_ROPE_FACTORS)
@@ -260,6 +333,20 @@ static const struct family families[] = {
      .flags = FAM_NEOX | FAM_QK_NORM | FAM_EXPERTS | FAM_EXPERTS_MUST | FAM_EXPERT_SCALE,
      .norm_shares = true,
      .read = read_qwen_moe},
+    {.name = "qwen35",
+     .flags = FAM_NEOX | FAM_QK_NORM | FAM_FFN_NORM_POST | FAM_FFN_SCALE | FAM_GATED,
+     .read = read_qwen35},
+    {.name = "qwen35moe",
+     .flags = FAM_NEOX | FAM_QK_NORM | FAM_FFN_NORM_POST | FAM_GATED | FAM_EXPERTS |
+              FAM_EXPERTS_MUST | FAM_EXPERT_SCALE | FAM_SHARED | FAM_SHARED_GATE,
+     .norm_shares = true,
+     .read = read_qwen35moe},
+    {.name = "qwen3next",
+     .flags = FAM_NEOX | FAM_QK_NORM | FAM_FFN_NORM_POST | FAM_GATED | FAM_EXPERTS |
+              FAM_EXPERTS_MUST | FAM_EXPERT_SCALE | FAM_SHARED | FAM_SHARED_GATE |
+              FAM_DELTA_GROUPED,
+     .norm_shares = true,
+     .read = read_qwen35moe},
     {.name = "gemma", .flags = FAM_NEOX | FAM_TIED, .act = ACT_GELU, .read = read_gemma},
     {.name = "gemma2",
      .flags = FAM_NEOX | FAM_TIED | FAM_POST_NORMS,

@@ -45,7 +45,7 @@ static void embed(struct model_run *r, int w, int workers)
 /* After the last attention only the wanted items matter: bring them together. */
 static void gather_wanted(struct model_run *r, int w, int workers)
 {
-    size_t from, to, q = (size_t)r->m->t.heads * (size_t)r->m->t.head_dim;
+    size_t from, to, q = r->m->layers[r->m->t.layers - 1].o.w.k;
     pool_share(r->nwant, 1, w, workers, &from, &to);
     for (size_t i = from; i < to; i++) {
         size_t item = (size_t)r->want[i];
@@ -102,7 +102,10 @@ static void pass(void *ctx, int w, int workers)
         const struct layer *l = &r->m->layers[i];
         if (r->stop)
             return;
-        attention(r, w, workers, i);
+        if (l->delta)
+            delta_net(r, w, workers, i);
+        else
+            attention(r, w, workers, i);
         if (i == r->m->t.layers - 1 && !r->hidden) {
             if (r->nwant == 0)
                 return;
@@ -189,7 +192,7 @@ static int advance(struct model_run *r, const struct model_item *items, size_t n
     if (r->stop)
         return err_set(e, ERR_CANCELLED, "cancelled");
     for (size_t i = 0; i < r->nstretches; i++)
-        r->stretches[i].seq->len += (int32_t)r->stretches[i].count;
+        seq_advance(r->stretches[i].seq, (int32_t)r->stretches[i].count);
     return 0;
 }
 

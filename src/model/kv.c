@@ -1,27 +1,169 @@
-/* kv.c: attention's memory in pages of 64 positions, counted by reference.
+/* kv.c: the memory that state lives in: one pool of units for each class of layers (state_int.h),
+ * and one limit for them together.
  *
- * A page holds, for every layer and KV head in turn, K [64][head_dim] and then V [64][head_dim]:
- *
- *   layer 0: head 0 K, V; head 1 K, V; ...   layer 1: ...
- *
- * so attention gets one pointer a page and head, and a prefix is shared page by page. The pool is
- * address space reserved at once; a page costs memory when it is first written. Pages given back
- * are handed out again before fresh ones. Not thread-safe: the engine's thread owns a pool. */
+ * A pool is address space reserved at once; a unit costs memory when it is first written. Units
+ * given back stay memory and are handed out again before fresh ones; when another class wants the
+ * bytes they are returned to the system first, so that what is resident never passes the limit. Not
+ * thread-safe: the engine's thread owns the pools. Sequences (seq.c) are the only callers. */
 #include "model_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-static size_t head_bytes(const struct model *m, bool f32)
+static const struct {
+    const char *name;
+    enum kern_type type;
+    size_t block, bytes; /* elements and bytes of a block of a row */
+} caches[MODEL_CACHES] = {
+    [MODEL_CACHE_F16] = {"f16", KERN_F16, 1, 2},
+    [MODEL_CACHE_F32] = {"f32", KERN_F32, 1, 4},
+    [MODEL_CACHE_Q8_0] = {"q8_0", KERN_Q8_0, 32, 34},
+    [MODEL_CACHE_Q4_0] = {"q4_0", KERN_Q4_0, 32, 18},
+};
+
+const char *model_cache_name(enum model_cache c)
 {
-    return (size_t)KERN_PAGE * (size_t)m->t.head_dim * (f32 ? sizeof(float) : sizeof(uint16_t));
+    return caches[c].name;
 }
 
-uint64_t model_kv_page_bytes(const struct model *m, bool f32)
+enum kern_type model_cache_kern(enum model_cache c)
 {
-    return (uint64_t)m->t.layers * (uint64_t)m->t.kv_heads * 2 * head_bytes(m, f32);
+    return caches[c].type;
 }
+
+bool model_cache_of(const char *name, enum model_cache *out)
+{
+    for (int i = 0; i < MODEL_CACHES; i++)
+        if (strcmp(name, caches[i].name) == 0) {
+            *out = (enum model_cache)i;
+            return true;
+        }
+    return false;
+}
+
+int model_cache_check(const struct model *m, enum model_cache c, struct err *e)
+{
+    if ((size_t)m->t.head_dim % caches[c].block == 0)
+        return 0;
+    return err_set(e, ERR_UNSUPPORTED,
+                   "a %s cache keeps blocks of %zu values and this model's heads have %d: use f16",
+                   caches[c].name, caches[c].block, m->t.head_dim);
+}
+
+/* ---- sizes ---- */
+
+static size_t head_bytes(const struct model *m, enum model_cache c)
+{
+    size_t blocks = ((size_t)m->t.head_dim + caches[c].block - 1) / caches[c].block;
+    return KERN_PAGE * blocks * caches[c].bytes;
+}
+
+static enum model_layer_kind kind_of(const struct model *m, int layer)
+{
+    return m->t.kinds ? (enum model_layer_kind)m->t.kinds[layer] : MODEL_LAYER_FULL;
+}
+
+enum state_class kv_class_of(const struct model *m, int layer)
+{
+    switch (kind_of(m, layer)) {
+    case MODEL_LAYER_WINDOW:
+    case MODEL_LAYER_CHUNK: return m->t.window > 0 ? STATE_WINDOW : STATE_FULL;
+    case MODEL_LAYER_RECURRENT: return STATE_RECURRENT;
+    case MODEL_LAYER_FULL: break;
+    }
+    return STATE_FULL;
+}
+
+size_t state_conv_floats(const struct model *m)
+{
+    const struct model_delta *d = &m->t.delta;
+    size_t channels =
+        2 * (size_t)d->key_heads * (size_t)d->key_dim + (size_t)d->heads * (size_t)d->value_dim;
+    return d->conv > 0 ? (size_t)(d->conv - 1) * channels : 0;
+}
+
+size_t state_layer_floats(const struct model *m)
+{
+    const struct model_delta *d = &m->t.delta;
+    size_t n = state_conv_floats(m) + (size_t)d->heads * (size_t)d->key_dim * (size_t)d->value_dim;
+    return (n + 15) / 16 * 16;
+}
+
+static size_t unit_bytes(const struct model *m, enum model_cache c, enum state_class class)
+{
+    size_t layers = 0;
+    for (int i = 0; i < m->t.layers; i++)
+        layers += kv_class_of(m, i) == class;
+    if (class == STATE_RECURRENT)
+        return layers * state_layer_floats(m) * sizeof(float);
+    return layers * (size_t)m->t.kv_heads * 2 * head_bytes(m, c);
+}
+
+uint64_t model_kv_page_bytes(const struct model *m, enum model_cache c)
+{
+    return (uint64_t)unit_bytes(m, c, STATE_FULL) + unit_bytes(m, c, STATE_WINDOW);
+}
+
+uint64_t model_kv_state_bytes(const struct model *m)
+{
+    return unit_bytes(m, MODEL_CACHE_F16, STATE_RECURRENT);
+}
+
+static bool has_kind(const struct model *m, enum model_layer_kind kind)
+{
+    for (int i = 0; i < m->t.layers; i++)
+        if (kind_of(m, i) == kind)
+            return true;
+    return false;
+}
+
+static int32_t window_page(const struct model *m, int32_t position)
+{
+    int32_t from = position;
+    for (int k = MODEL_LAYER_WINDOW; k <= MODEL_LAYER_CHUNK; k++) {
+        int32_t f = state_from(&m->t, (enum model_layer_kind)k, position);
+        if (has_kind(m, (enum model_layer_kind)k) && f < from)
+            from = f;
+    }
+    return from / KERN_PAGE;
+}
+
+static int32_t kept_page(const struct model *m, int32_t len)
+{
+    return window_page(m, len > MODEL_UNDO ? len - MODEL_UNDO : 0);
+}
+
+/* A window of w positions and a stretch of n, wherever they begin in a page. */
+static int32_t window_pages(const struct model *m, int32_t slice, int32_t len, int32_t positions)
+{
+    int64_t span = (int64_t)m->t.window + MODEL_UNDO + slice;
+    int64_t most = (span + KERN_PAGE - 2) / KERN_PAGE + 1;
+    int64_t all = state_pages_for(positions) - kept_page(m, len);
+    return (int32_t)(all < most ? all : most);
+}
+
+uint64_t model_kv_need(const struct model *m, enum model_cache c, int32_t positions, int32_t slice)
+{
+    return (uint64_t)state_pages_for(positions) * unit_bytes(m, c, STATE_FULL) +
+           (uint64_t)window_pages(m, slice, 0, positions) * unit_bytes(m, c, STATE_WINDOW) +
+           2 * model_kv_state_bytes(m);
+}
+
+uint64_t model_kv_snapshot_bytes(const struct model *m, enum model_cache c)
+{
+    uint64_t window = ((uint64_t)m->t.window + KERN_PAGE - 2) / KERN_PAGE + 1;
+    return window * unit_bytes(m, c, STATE_WINDOW) + model_kv_state_bytes(m);
+}
+
+bool model_needs_snapshots(const struct model *m)
+{
+    return model_kv_snapshot_bytes(m, MODEL_CACHE_F16) > 0;
+}
+
+/* ---- making ---- */
 
 static void *reserve(size_t n)
 {
@@ -30,33 +172,71 @@ static void *reserve(size_t n)
     return p == MAP_FAILED ? NULL : p;
 }
 
-int model_kv_new(const struct model *m, uint64_t bytes, bool f32, struct model_kv **out,
+static int pool_init(struct state_pool *p, size_t unit, uint64_t limit, int least, struct err *e)
+{
+    if (unit == 0)
+        return 0;
+    uint64_t n = limit / unit;
+    if (n > INT32_MAX / KERN_PAGE)
+        n = INT32_MAX / KERN_PAGE;
+    if (n < (uint64_t)least)
+        return err_set(e, ERR_NOMEM, "%llu bytes do not hold one page of %zu bytes",
+                       (unsigned long long)limit, unit);
+    p->unit = unit;
+    p->n = (int32_t)n;
+    p->meta_bytes = (size_t)n * 2 * sizeof(int32_t);
+    p->mem = reserve((size_t)n * unit);
+    p->free = reserve(p->meta_bytes);
+    if (!p->mem || !p->free)
+        return err_set(e, ERR_NOMEM, "cannot reserve %llu bytes for the cache",
+                       (unsigned long long)(n * unit));
+    p->refs = p->free + n;
+    return 0;
+}
+
+static void pool_done(struct state_pool *p)
+{
+    if (p->mem)
+        munmap(p->mem, (size_t)p->n * p->unit);
+    if (p->free)
+        munmap(p->free, p->meta_bytes);
+}
+
+static void fill_places(struct model_kv *kv)
+{
+    int32_t count[STATE_CLASSES] = {0};
+    for (int i = 0; i < kv->m->t.layers; i++)
+        kv->place[i] = count[kv_class_of(kv->m, i)]++;
+}
+
+int model_kv_new(const struct model *m, uint64_t bytes, enum model_cache c, struct model_kv **out,
                  struct err *e)
 {
-    uint64_t page = model_kv_page_bytes(m, f32);
-    uint64_t npages = bytes / page;
-    if (npages > INT32_MAX / KERN_PAGE)
-        npages = INT32_MAX / KERN_PAGE;
-    if (npages < 1)
-        return err_set(e, ERR_NOMEM, "%llu bytes do not hold one page of %llu bytes",
-                       (unsigned long long)bytes, (unsigned long long)page);
+    int rc = model_cache_check(m, c, e);
+    if (rc)
+        return rc;
     struct model_kv *kv = calloc(1, sizeof *kv);
-    if (!kv)
+    if (kv)
+        kv->place = calloc((size_t)m->t.layers, sizeof *kv->place);
+    if (!kv || !kv->place) {
+        free(kv);
         return err_set(e, ERR_NOMEM, "no memory for a page pool");
-    kv->m = m;
-    kv->f32 = f32;
-    kv->npages = (int)npages;
-    kv->page_bytes = (size_t)page;
-    kv->head_bytes = head_bytes(m, f32);
-    kv->meta_bytes = (size_t)npages * 2 * sizeof(int32_t);
-    kv->pages = reserve((size_t)(npages * page));
-    kv->free = reserve(kv->meta_bytes);
-    if (!kv->pages || !kv->free) {
-        model_kv_free(kv);
-        return err_set(e, ERR_NOMEM, "cannot reserve %llu bytes for the cache",
-                       (unsigned long long)(npages * page));
     }
-    kv->refs = kv->free + npages;
+    kv->m = m;
+    kv->cache = c;
+    kv->type = caches[c].type;
+    kv->head_bytes = head_bytes(m, c);
+    kv->limit = bytes;
+    kv->slice = MODEL_SLICE;
+    fill_places(kv);
+    for (int i = 0; !rc && i < STATE_CLASSES; i++) {
+        size_t unit = unit_bytes(m, c, (enum state_class)i);
+        rc = pool_init(&kv->pool[i], unit, bytes, i == STATE_RECURRENT ? 2 : 1, e);
+    }
+    if (rc) {
+        model_kv_free(kv);
+        return rc;
+    }
     *out = kv;
     return 0;
 }
@@ -65,158 +245,125 @@ void model_kv_free(struct model_kv *kv)
 {
     if (!kv)
         return;
-    if (kv->pages)
-        munmap(kv->pages, (size_t)kv->npages * kv->page_bytes);
-    if (kv->free)
-        munmap(kv->free, kv->meta_bytes);
+    for (int i = 0; i < STATE_CLASSES; i++)
+        pool_done(&kv->pool[i]);
+    free(kv->place);
     free(kv);
+}
+
+void model_kv_set_slice(struct model_kv *kv, int32_t positions)
+{
+    assert(positions >= 1 && kv->used == 0);
+    kv->slice = positions;
+}
+
+/* ---- what is there ---- */
+
+uint64_t model_kv_used(const struct model_kv *kv)
+{
+    return kv->used;
+}
+
+uint64_t model_kv_total(const struct model_kv *kv)
+{
+    return kv->limit;
 }
 
 int model_kv_pages(const struct model_kv *kv)
 {
-    return kv->npages;
+    return kv->pool[STATE_FULL].n;
 }
 
 int model_kv_pages_free(const struct model_kv *kv)
 {
-    return kv->nfree + kv->npages - kv->nfresh;
+    size_t unit = kv->pool[STATE_FULL].unit;
+    return unit ? (int)((kv->limit - kv->used) / unit) : 0;
 }
 
-/* -1: none left. */
-static int32_t take_page(struct model_kv *kv)
+int32_t kv_window_page(const struct model_kv *kv, int32_t position)
 {
-    int32_t page = -1;
-    if (kv->nfree > 0)
-        page = kv->free[--kv->nfree];
-    else if (kv->nfresh < kv->npages)
-        page = kv->nfresh++;
-    if (page >= 0)
-        kv->refs[page] = 1;
-    return page;
+    return window_page(kv->m, position);
 }
 
-static void drop_page(struct model_kv *kv, int32_t page)
+int32_t kv_kept_page(const struct model_kv *kv, int32_t len)
 {
-    if (--kv->refs[page] == 0)
-        kv->free[kv->nfree++] = page;
+    return kept_page(kv->m, len);
 }
 
-static int32_t pages_for(int32_t positions)
+int32_t kv_window_pages(const struct model_kv *kv, int32_t len, int32_t positions)
 {
-    return (int32_t)(((int64_t)positions + KERN_PAGE - 1) / KERN_PAGE);
+    return window_pages(kv->m, kv->slice, len, positions);
 }
 
-int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq **out, struct err *e)
+/* ---- units ---- */
+
+bool kv_has_all(const struct model_kv *kv, const int32_t n[STATE_CLASSES])
 {
-    if (max_positions < 1 || max_positions > MODEL_MAX_POSITIONS)
-        return err_set(e, ERR_INVAL, "a sequence of %d positions: 1 to %d is possible",
-                       max_positions, MODEL_MAX_POSITIONS);
-    struct model_seq *s = calloc(1, sizeof *s);
-    int32_t *pages = calloc((size_t)pages_for(max_positions), sizeof *pages);
-    if (!s || !pages) {
-        free(s);
-        free(pages);
-        return err_set(e, ERR_NOMEM, "no memory for a sequence of %d positions", max_positions);
+    uint64_t want = 0;
+    for (int i = 0; i < STATE_CLASSES; i++) {
+        const struct state_pool *p = &kv->pool[i];
+        want += (uint64_t)(n[i] > 0 ? n[i] : 0) * p->unit;
+        if (p->unit && n[i] > p->nhot + p->ncold + p->n - p->nfresh)
+            return false;
     }
-    s->kv = kv;
-    s->pages = pages;
-    s->cap = max_positions;
-    *out = s;
-    return 0;
+    return want <= kv->limit - kv->used;
 }
 
-void model_seq_free(struct model_seq *s)
+bool kv_has(const struct model_kv *kv, enum state_class c, int32_t n)
 {
-    if (!s)
+    int32_t want[STATE_CLASSES] = {0};
+    want[c] = n;
+    return kv_has_all(kv, want);
+}
+
+/* The whole memory pages inside a unit go back to the system; it reads as zeros afterwards. */
+static void chill(struct model_kv *kv, enum state_class c)
+{
+    struct state_pool *p = &kv->pool[c];
+    int32_t unit = p->free[--p->nhot];
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)kv_unit(kv, c, unit) + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)kv_unit(kv, c, unit) + p->unit) / page * page;
+    if (from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+    p->free[p->n - ++p->ncold] = unit;
+    kv->touched -= p->unit;
+}
+
+static void make_room(struct model_kv *kv, size_t bytes)
+{
+    for (int i = 0; i < STATE_CLASSES; i++)
+        while (kv->touched + bytes > kv->limit && kv->pool[i].nhot > 0)
+            chill(kv, (enum state_class)i);
+}
+
+int32_t kv_take(struct model_kv *kv, enum state_class c)
+{
+    struct state_pool *p = &kv->pool[c];
+    int32_t unit;
+    if (p->nhot > 0) {
+        unit = p->free[--p->nhot];
+    } else {
+        make_room(kv, p->unit);
+        kv->touched += p->unit;
+        assert(p->ncold > 0 || p->nfresh < p->n);
+        unit = p->ncold > 0 ? p->free[p->n - p->ncold--] : p->nfresh++;
+    }
+    p->refs[unit] = 1;
+    kv->used += p->unit;
+    return unit;
+}
+
+void kv_ref(struct model_kv *kv, enum state_class c, int32_t unit)
+{
+    kv->pool[c].refs[unit]++;
+}
+
+void kv_drop(struct model_kv *kv, enum state_class c, int32_t unit)
+{
+    struct state_pool *p = &kv->pool[c];
+    if (--p->refs[unit] > 0)
         return;
-    model_seq_cut(s, 0);
-    free(s->pages);
-    free(s);
-}
-
-int32_t model_seq_len(const struct model_seq *s)
-{
-    return s->len;
-}
-
-/* The page that position s->len falls into is shared when another sequence was cut from this one,
- * or this one was cut: writing needs a copy of our own. */
-static bool last_is_shared(const struct model_seq *s)
-{
-    int32_t page = s->len / KERN_PAGE;
-    return page < s->npages && s->kv->refs[s->pages[page]] > 1;
-}
-
-static void own_last(struct model_seq *s)
-{
-    struct model_kv *kv = s->kv;
-    int32_t *slot = &s->pages[s->len / KERN_PAGE];
-    int32_t copy = take_page(kv); /* model_seq_reserve counted it */
-    memcpy(kv_page(kv, copy), kv_page(kv, *slot), kv->page_bytes);
-    drop_page(kv, *slot);
-    *slot = copy;
-}
-
-int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e)
-{
-    if (positions > s->cap)
-        return err_set(e, ERR_CONTEXT, "%d positions wanted, %d is the most", positions, s->cap);
-    struct model_kv *kv = s->kv;
-    int32_t want = pages_for(positions);
-    int32_t missing = want > s->npages ? want - s->npages : 0;
-    bool copy = positions > s->len && last_is_shared(s);
-    if (missing + (copy ? 1 : 0) > model_kv_pages_free(kv))
-        return err_set(e, ERR_NOMEM, "the cache is full: %d pages wanted, %d of %d are free",
-                       missing + (copy ? 1 : 0), model_kv_pages_free(kv), kv->npages);
-    if (copy)
-        own_last(s);
-    while (s->npages < want)
-        s->pages[s->npages++] = take_page(kv);
-    return 0;
-}
-
-unsigned char *seq_head(const struct model_seq *s, int layer, int head, int32_t page)
-{
-    return kv_page(s->kv, s->pages[page]) + kv_offset(s->kv, layer, head);
-}
-
-bool seq_ready(const struct model_seq *s, int32_t positions)
-{
-    return positions <= s->cap && pages_for(positions) <= s->npages && !last_is_shared(s);
-}
-
-void model_seq_cut(struct model_seq *s, int32_t positions)
-{
-    if (positions < 0)
-        positions = 0;
-    int32_t keep = pages_for(positions);
-    while (s->npages > keep)
-        drop_page(s->kv, s->pages[--s->npages]);
-    if (s->len > positions)
-        s->len = positions;
-}
-
-int model_seq_share(struct model_seq *dst, const struct model_seq *src, int32_t positions,
-                    struct err *e)
-{
-    struct model_kv *kv = dst->kv;
-    if (dst->npages > 0 || src->kv != kv || positions < 0 || positions > src->len ||
-        positions > dst->cap)
-        return err_set(e, ERR_INVAL, "cannot share %d of %d positions", positions, src->len);
-    int32_t whole = positions / KERN_PAGE;
-    bool part = positions % KERN_PAGE != 0;
-    if (part && model_kv_pages_free(kv) < 1)
-        return err_set(e, ERR_NOMEM, "the cache is full: no page for a copy");
-    for (int32_t i = 0; i < whole; i++) {
-        dst->pages[i] = src->pages[i];
-        kv->refs[src->pages[i]]++;
-    }
-    dst->npages = whole;
-    if (part) {
-        int32_t page = take_page(kv);
-        memcpy(kv_page(kv, page), kv_page(kv, src->pages[whole]), kv->page_bytes);
-        dst->pages[dst->npages++] = page;
-    }
-    dst->len = positions;
-    return 0;
+    p->free[p->nhot++] = unit;
+    kv->used -= p->unit;
 }

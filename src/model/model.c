@@ -40,6 +40,7 @@ void model_free(struct model *m)
         return;
     free(m->layers);
     free(m->moes);
+    free(m->deltas);
     free(m->kinds);
     gguf_close(m->g);
     free(m);
@@ -105,6 +106,13 @@ int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS])
     for (size_t i = 0; i < sizeof dense / sizeof *dense; i++)
         if (dense[i]->w.rows > 0)
             out[n++] = *dense[i];
+    if (l->delta) {
+        const struct delta *d = l->delta;
+        const struct linear net[] = {d->qkv, d->gate, d->alpha, d->beta};
+        for (size_t i = 0; i < sizeof net / sizeof *net; i++)
+            if (net[i].w.rows > 0)
+                out[n++] = net[i];
+    }
     if (!l->moe)
         return n;
     const struct moe *x = l->moe;

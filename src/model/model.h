@@ -25,6 +25,13 @@ enum model_layer_kind {
     MODEL_LAYER_RECURRENT, /* a state of fixed size that cannot be cut back */
 };
 
+/* The gated delta net of the recurrent layers; conv 0: the family has none. */
+struct model_delta {
+    int32_t conv;               /* width of the causal convolution */
+    int32_t key_heads, heads;   /* of queries and keys, and of values: a multiple */
+    int32_t key_dim, value_dim; /* of one head */
+};
+
 struct model_traits {
     const char *family; /* "llama" */
     int32_t layers, width, ff, heads, kv_heads, head_dim, rope_dims, vocab, ctx_train;
@@ -32,6 +39,7 @@ struct model_traits {
     bool rope_neox, tied;
     int32_t window;             /* of the layers that have one; 0: none has */
     const unsigned char *kinds; /* enum model_layer_kind of each layer; NULL: all are full */
+    struct model_delta delta;
 };
 
 /* Maps and checks the file: every tensor the family needs is there with the right shape and a type
@@ -57,29 +65,95 @@ bool model_is_f32(const struct model *m);
  * path). Before the first model_run_new. */
 void model_set_exact(struct model *m, bool exact);
 
-/* ---- state: pages of 64 positions, reference-counted ---- */
-struct model_kv;  /* the pool of pages of one model */
-struct model_seq; /* one timeline's list of pages */
+/* ---- state: keys and values in pages of 64 positions, counted by reference; recurrent state in
+ * snapshots ---- */
 
-int model_kv_new(const struct model *m, uint64_t bytes, bool f32, struct model_kv **out,
+/* How keys and values are kept. */
+enum model_cache { MODEL_CACHE_F16, MODEL_CACHE_F32, MODEL_CACHE_Q8_0, MODEL_CACHE_Q4_0 };
+#define MODEL_CACHES 4
+
+const char *model_cache_name(enum model_cache c); /* "f16", "f32", "q8_0", "q4_0" */
+bool model_cache_of(const char *name, enum model_cache *out);
+/* ERR_UNSUPPORTED: rows of this model's heads are no whole blocks of the type. */
+int model_cache_check(const struct model *m, enum model_cache c, struct err *e);
+
+struct model_kv;  /* the pools of one model's state */
+struct model_seq; /* one timeline's share of them */
+
+/* Positions of one sequence that a batch may hold, unless model_kv_set_slice says otherwise. */
+#define MODEL_SLICE 512
+
+/* Pools that take at most `bytes` together; memory only as it is used. */
+int model_kv_new(const struct model *m, uint64_t bytes, enum model_cache c, struct model_kv **out,
                  struct err *e);
 void model_kv_free(struct model_kv *kv);
-uint64_t model_kv_page_bytes(const struct model *m, bool f32);
+/* Windows are kept with room for a stretch of this length; before the first sequence. */
+void model_kv_set_slice(struct model_kv *kv, int32_t positions);
+uint64_t model_kv_used(const struct model_kv *kv);  /* bytes handed out */
+uint64_t model_kv_total(const struct model_kv *kv); /* the limit */
+/* The same counted in pages of the full layers. */
 int model_kv_pages(const struct model_kv *kv);
 int model_kv_pages_free(const struct model_kv *kv);
+
+/* 64 positions of every layer that keeps positions. */
+uint64_t model_kv_page_bytes(const struct model *m, enum model_cache c);
+/* What the recurrent layers keep at one position. */
+uint64_t model_kv_state_bytes(const struct model *m);
+/* What one sequence of so many positions takes that is fed at most `slice` at a time: full pages,
+ * windows, recurrent state. Snapshots come on top: each a state, and the window's pages. */
+uint64_t model_kv_need(const struct model *m, enum model_cache c, int32_t positions, int32_t slice);
+/* What a snapshot adds to a long sequence; 0: the model can be cut anywhere. */
+uint64_t model_kv_snapshot_bytes(const struct model *m, enum model_cache c);
 
 int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq **out,
                   struct err *e);
 void model_seq_free(struct model_seq *s);         /* gives its pages back */
 int32_t model_seq_len(const struct model_seq *s); /* positions held */
-int model_seq_reserve(struct model_seq *s, int32_t positions,
-                      struct err *e); /* ERR_NOMEM: no pages left */
-void model_seq_cut(struct model_seq *s,
-                   int32_t positions); /* forget what is past; frees whole pages */
-/* Make dst (empty) share src's first `positions`: whole pages by reference, the last partial one
- * copied. */
+/* Room to go on up to `positions`. ERR_NOMEM: the cache is full. */
+int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e);
+/* Forget what is past `positions`, and what was reserved. State that cannot be cut there goes back
+ * to the nearest earlier place: what is left is returned. */
+int32_t model_seq_cut(struct model_seq *s, int32_t positions);
+/* What model_seq_cut or model_seq_share would give: positions, where the state can be cut there. */
+int32_t model_seq_reach(const struct model_seq *s, int32_t positions);
+/* Make dst (empty) share src's first `positions`, or what can be reached of them (*reached): whole
+ * pages and snapshots by reference, the last partial page and the recurrent state copied. */
 int model_seq_share(struct model_seq *dst, const struct model_seq *src, int32_t positions,
-                    struct err *e);
+                    int32_t *reached, struct err *e);
+
+/* Whether a sequence cannot be cut anywhere, so that snapshots are worth having. */
+bool model_needs_snapshots(const struct model *m);
+/* Make `positions` a place that can be cut to: the present length, or (models without recurrent
+ * layers) any length that can still be reached. When there are too many the one that lies closest
+ * to its neighbours goes. ERR_NOMEM: the cache is full. */
+int model_seq_snapshot(struct model_seq *s, int32_t positions, struct err *e);
+/* Give all snapshots up; false: there were none. */
+bool model_seq_forget(struct model_seq *s);
+
+/* ---- state on disk ----
+ * A file holds one sequence: its tokens, everything its pages and slots hold, checksums, and what
+ * it belongs to. A file of another version, model or cache type, or a damaged one, is refused. */
+
+/* A number that files of different metadata, tensors or size do not share, and hardly ones of
+ * different weights: each tensor is sampled. */
+uint64_t model_identity(const struct model *m);
+/* Write the sequence, whose tokens are these, to `path`, whole or not at all. It may not be stepped
+ * meanwhile; others may. */
+int model_seq_save(const struct model_seq *s, const int32_t *tokens, const char *path,
+                   struct err *e);
+
+struct model_saved; /* such a file, open */
+/* Reads and checks all but the pages. ERR_FORMAT: no such file or a damaged one; ERR_UNSUPPORTED:
+ * another version, model or cache type; the message says which. */
+int model_saved_open(const struct model_kv *kv, const char *path, struct model_saved **out,
+                     struct err *e);
+void model_saved_close(struct model_saved *f);
+int32_t model_saved_len(const struct model_saved *f);
+const int32_t *model_saved_tokens(const struct model_saved *f); /* model_saved_len of them */
+/* Take the pages for it; s is empty. ERR_NOMEM: the cache is full; ERR_CONTEXT: s is too short. */
+int model_saved_reserve(const struct model_saved *f, struct model_seq *s, struct err *e);
+/* Fill them; any thread, once. ERR_CHECKSUM: damaged; s is good for model_seq_free only. */
+int model_saved_read(struct model_saved *f, struct model_seq *s, struct err *e);
 
 /* ---- the forward pass ---- */
 struct model_item {

@@ -4,6 +4,7 @@
 #define WEIR_MODEL_INT_H
 
 #include "model.h"
+#include "state_int.h"
 
 #define MODEL_MAX_LAYERS 1024
 #define MODEL_MAX_HEAD_DIM 512 /* kern.h's bound */
@@ -68,6 +69,19 @@ struct center {
 
 #define MODEL_ROPES 2 /* of the full layers, and of those with a window */
 
+/* The weights of a gated delta net (delta.c). */
+struct delta {
+    struct linear qkv;  /* rows: queries, keys, values before the convolution */
+    struct linear gate; /* what the output is multiplied by */
+    /* Of each value head a row for its decay and one for how far it learns. beta.w.rows 0: alpha
+     * holds both, in groups of the value heads of one key head: betas, then alphas. */
+    struct linear alpha, beta;
+    const float *conv; /* [channels][width] */
+    const float *a, *dt, *norm;
+    bool grouped; /* the value heads of one key head stand together; else they are strided */
+};
+#define MODEL_DELTA_TOKENS 64 /* that one call of the kernel advances */
+
 struct layer {
     enum model_layer_kind kind;
     int rope;         /* index; -1: this layer knows no positions */
@@ -80,6 +94,7 @@ struct layer {
     struct linear q, k, v, o;
     struct linear gate, up, down; /* where moe is NULL */
     struct moe *moe;
+    struct delta *delta;         /* in the place of attention; `o` is its output too */
     struct center attn_out, out; /* of encoders: after attention and after the feed-forward */
 };
 
@@ -129,6 +144,7 @@ struct model {
     unsigned char *kinds; /* t.kinds */
     struct layer *layers;
     struct moe *moes; /* of the layers that have one */
+    struct delta *deltas;
     struct kern_mat embed;
     struct encoder encoder;
     const float *output_norm;
@@ -157,14 +173,15 @@ enum {
     FAM_SHARED = 1 << 14,       /* layers with experts have a shared one */
     FAM_SHARED_GATE = 1 << 15,  /* ffn_gate_inp_shexp */
     FAM_SINKS = 1 << 16,
-    FAM_ROPE_FACTORS = 1 << 17, /* rope_freqs or rope_factors_long and _short may stand there */
-    FAM_LONG_FACTORS = 1 << 18, /* the latter two, whatever the file's scaling is called */
-    FAM_YARN_KEYS = 1 << 19,    /* the file may set YaRN's constants */
-    FAM_GATELESS = 1 << 22,     /* ffn_gate_exps may be missing */
-    FAM_EXPERTS_MUST = 1 << 21, /* has them */
-    FAM_GATED = 1 << 20,        /* layer.gated */
-    FAM_ENCODER = 1 << 28,      /* reads a text as a whole, writes none */
-    FAM_POSITIONS = 1 << 29,    /* position_embd */
+    FAM_ROPE_FACTORS = 1 << 17,  /* rope_freqs or rope_factors_long and _short may stand there */
+    FAM_LONG_FACTORS = 1 << 18,  /* the latter two, whatever the file's scaling is called */
+    FAM_YARN_KEYS = 1 << 19,     /* the file may set YaRN's constants */
+    FAM_GATELESS = 1 << 22,      /* ffn_gate_exps may be missing */
+    FAM_EXPERTS_MUST = 1 << 21,  /* has them */
+    FAM_GATED = 1 << 20,         /* layer.gated */
+    FAM_DELTA_GROUPED = 1 << 23, /* delta.grouped, and ssm_ba holds alpha and beta */
+    FAM_ENCODER = 1 << 28,       /* reads a text as a whole, writes none */
+    FAM_POSITIONS = 1 << 29,     /* position_embd */
 };
 
 struct family {
@@ -220,61 +237,6 @@ void rope_fill(const struct model *m, const struct rope *p, int32_t position, in
 /* Bind every tensor the family needs; shapes, types and alignment are checked. */
 int weights_bind(struct model *m, struct err *e);
 
-/* ---- state ---- */
-struct model_kv {
-    const struct model *m;
-    bool f32;
-    size_t head_bytes; /* one KV head's K (or V) of one layer in one page */
-    size_t page_bytes;
-    unsigned char *pages; /* reserved address space; a page costs memory once it is written */
-    int npages, nfresh;   /* pages [nfresh, npages) have never been handed out */
-    int nfree;            /* of those handed out once, on the stack `free` */
-    int32_t *free, *refs;
-    size_t meta_bytes;
-};
-
-struct model_seq {
-    struct model_kv *kv;
-    int32_t len, cap; /* positions held; positions the page list can name */
-    int32_t npages;
-    int32_t *pages;
-    bool in_batch; /* while a batch is checked, to refuse items of one sequence that stand apart */
-};
-
-static inline unsigned char *kv_page(const struct model_kv *kv, int32_t page)
-{
-    return kv->pages + (size_t)page * kv->page_bytes;
-}
-
-/* K of a layer's KV head inside a page; V follows after head_bytes. */
-static inline size_t kv_offset(const struct model_kv *kv, int layer, int head)
-{
-    return ((size_t)layer * (size_t)kv->m->t.kv_heads + (size_t)head) * 2 * kv->head_bytes;
-}
-
-/* K of one KV head of a layer in the sequence's page number `page`, [KERN_PAGE][head_dim]; V
- * follows after head_bytes. NULL: the page is not held (any more). */
-unsigned char *seq_head(const struct model_seq *s, int layer, int head, int32_t page);
-
-/* Whether position s->len .. positions - 1 can be written: held, and not shared. */
-bool seq_ready(const struct model_seq *s, int32_t positions);
-
-static inline enum kern_type kv_type(const struct model_kv *kv)
-{
-    return kv->f32 ? KERN_F32 : KERN_F16;
-}
-
-/* The first position that a token at `position` sees in a layer of this kind. */
-static inline int32_t state_from(const struct model_traits *t, enum model_layer_kind kind,
-                                 int32_t position)
-{
-    if (kind == MODEL_LAYER_WINDOW && t->window > 0)
-        return position >= t->window ? position - t->window + 1 : 0;
-    if (kind == MODEL_LAYER_CHUNK && t->window > 0)
-        return position - position % t->window;
-    return 0;
-}
-
 /* ---- scratch ---- */
 struct stretch { /* items of one sequence that stand together in the batch */
     struct model_seq *seq;
@@ -306,6 +268,13 @@ struct routes {
     float *slot_share;
 };
 
+/* One value head's chunk of tokens (delta.c). */
+struct delta_scratch {
+    float *x[3];    /* queries, keys, values, side by side */
+    float *taps[3]; /* the convolution's weights for them, a tap's side by side */
+    float *decay, *beta, *row;
+};
+
 struct worker_scratch {
     unsigned char *base;
     float *norm;         /* MODEL_PRIVATE_COLUMNS normalised columns */
@@ -316,6 +285,7 @@ struct worker_scratch {
     unsigned char *pack_expert; /* the columns of one expert, packed */
     struct routes routes;
     float *gather; /* MODEL_PRIVATE_COLUMNS columns of one expert */
+    float *delta;  /* a delta_scratch */
     const void **k_pages, **v_pages;
 };
 
@@ -342,6 +312,8 @@ struct model_run {
     unsigned char *pack_experts;
     int32_t *chosen;
     float *share;
+    float *delta_gate, *delta_rates; /* of delta nets: rows of delta.gate; alphas and betas */
+    size_t gate_stride, rates_stride;
     float *wanted; /* x of the wanted items, then their attention output */
     float *wanted_att;
     float *logits;
@@ -411,6 +383,11 @@ void branch_add(struct model_run *r, int w, int workers, const float *post_norm,
  */
 void attention(struct model_run *r, int w, int workers, int layer);
 /* x += feed-forward(x), for n columns of x. */
+/* The same for a layer that is a delta net. */
+void delta_net(struct model_run *r, int w, int workers, int layer);
+/* Floats of a worker's delta_scratch; 0: the model has no delta net. */
+size_t delta_scratch_floats(const struct model *m);
+size_t delta_channels(const struct model *m); /* rows of delta.qkv */
 void ffn(struct model_run *r, int w, int workers, const struct layer *l, size_t n, float *x);
 void moe(struct model_run *r, int w, int workers, const struct layer *l, size_t n, float *x);
 
@@ -418,7 +395,7 @@ void moe(struct model_run *r, int w, int workers, const struct layer *l, size_t 
 void activate(const struct model *m, const float *gate, const float *up, size_t n, float *out);
 
 /* Every linear of a layer, an expert standing for all, in `out`; returns how many. */
-#define MODEL_LINEARS 16
+#define MODEL_LINEARS 20
 int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS]);
 /* An expert's matrix, bias and scale as a linear. */
 struct linear expert_linear(const struct experts *x, int32_t expert);

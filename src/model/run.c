@@ -1,8 +1,8 @@
 /* run.c: the scratch of a forward pass: laid out once, so that decoding allocates nothing.
  *
  * The layout is one function that runs twice: first over no memory to learn the size, then over the
- * memory to place the arrays. It is mapped rather than allocated: what a small batch does not touch
- * costs nothing, and every array begins on a cache line. */
+ * memory to place the arrays. It is mapped rather than allocated, so that every array begins on a
+ * cache line, and is memory from the start: what model_run_bytes says is what is resident. */
 #include "model_int.h"
 
 #include <stdlib.h>
@@ -121,9 +121,13 @@ static size_t attn_bytes(const struct model *m)
 {
     size_t most = 0;
     struct kern_attn a = {.head_dim = (size_t)m->t.head_dim, .ntok = MODEL_ATTN_QUERIES};
-    for (a.type = KERN_F32; a.type <= KERN_F16; a.type++)
+    for (int c = 0; c < MODEL_CACHES; c++) {
+        a.type = model_cache_kern((enum model_cache)c);
+        if (model_cache_check(m, (enum model_cache)c, NULL) != 0)
+            continue;
         for (a.group = 1; a.group <= (size_t)(m->t.heads / m->t.kv_heads); a.group++)
             most = max_size(most, m->kern->attn_scratch(&a));
+    }
     return most;
 }
 
@@ -170,6 +174,10 @@ static size_t lay_out_shared(struct model_run *r, unsigned char *base)
     r->att = take(&c, batch * r->q_stride, f);
     r->gate = take(&c, batch * r->ff_stride, f);
     r->up = take(&c, batch * r->ff_stride, f);
+    if (r->m->t.delta.conv > 0) {
+        r->delta_gate = take(&c, batch * r->gate_stride, f);
+        r->delta_rates = take(&c, batch * r->rates_stride, f);
+    }
     r->cs = take(&c, batch * (size_t)r->m->b.nropes * (size_t)r->m->t.rope_dims, f);
     r->temp = take(&c, batch, f);
     lay_out_experts(r, &c);
@@ -213,12 +221,22 @@ static size_t lay_out_worker(const struct model_run *r, const struct worker_size
     w->mul = take(&c, s->mul, 1);
     w->attn = take(&c, s->attn, 1);
     w->rows = take(&c, s->rows, 1);
+    w->delta = take(&c, delta_scratch_floats(r->m), sizeof(float));
     if (r->m->b.experts > 0) {
         w->gather = take(&c, MODEL_PRIVATE_COLUMNS * r->x_stride, sizeof(float));
         w->pack_expert = take(&c, s->pack_expert, 1);
         lay_out_routes(r, &w->routes, &c);
     }
     return c.at;
+}
+
+/* Of the layers that are dense: what a file says and no tensor bears out costs nothing. */
+static size_t widest_ff(const struct model *m)
+{
+    size_t most = 0;
+    for (int i = 0; i < m->t.layers; i++)
+        most = max_size(most, m->layers[i].up.w.rows);
+    return most;
 }
 
 static void plan_experts(struct model_run *r, struct worker_sizes *s)
@@ -245,16 +263,22 @@ static void plan(struct model_run *r, const struct model *m, int max_batch, int 
     r->max_batch = max_batch;
     r->max_want = max_want;
     r->x_stride = stride_of((size_t)t->width);
-    r->q_stride = stride_of(q);
+    size_t values = (size_t)t->delta.heads * (size_t)t->delta.value_dim;
+    r->q_stride = stride_of(max_size(q, values));
     r->gated = family_has(m, FAM_GATED);
-    r->qkv_stride = stride_of((r->gated ? 2 * q : q) + 2 * kv);
-    r->ff_stride = stride_of((size_t)t->ff);
+    r->qkv_stride = stride_of(max_size((r->gated ? 2 * q : q) + 2 * kv, delta_channels(m)));
+    r->gate_stride = stride_of(values);
+    r->rates_stride = stride_of(2 * (size_t)t->delta.heads);
+    r->ff_stride = stride_of(widest_ff(m));
     r->pack_bytes = measure(m, m->exact, (size_t)max_batch, &s->mul);
     s->pack = measure(m, m->exact, MODEL_PRIVATE_COLUMNS, &s->mul);
     plan_experts(r, s);
     s->attn = attn_bytes(m);
-    size_t k = max_size(max_size((size_t)t->width, q), (size_t)t->ff);
-    k = max_size(k, (size_t)max_size((size_t)m->b.ff_expert, (size_t)m->b.ff_shared));
+    struct inputs in;
+    size_t k = 0;
+    find_inputs(m, m->exact, false, &in);
+    for (int i = 0; i < in.n; i++)
+        k = max_size(k, in.k[i]);
     s->rows = m->exact ? KERN_ROW_GRAIN * k * sizeof(float) : 0;
     r->base_bytes = lay_out_shared(r, NULL);
 }
@@ -264,6 +288,13 @@ static void *map(size_t n)
     void *p =
         mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* One write a page; a request to the system to do it for all is not portable. */
+static void touch(unsigned char *p, size_t n)
+{
+    for (size_t at = 0; at < n; at += 4096)
+        ((volatile unsigned char *)p)[at] = 0;
 }
 
 /* A sequence's page pointers for one attention call: room for the longest sequence there is, of
@@ -278,6 +309,7 @@ static bool map_worker(struct model_run *r, struct worker_scratch *w, const stru
     if (!base)
         return false;
     w->base = base;
+    touch(base, r->worker_bytes);
     lay_out_worker(r, s, w, base);
     w->k_pages = (const void **)(void *)(base + r->worker_bytes);
     w->v_pages = w->k_pages + PAGE_POINTERS;
@@ -317,6 +349,8 @@ int model_run_new(const struct model *m, struct pool *pool, int max_batch, int m
         return err_set(e, ERR_NOMEM, "no memory for batches of %d items (%zu bytes)", max_batch,
                        bytes);
     }
+    if (!family_has(m, FAM_ENCODER)) /* whose batch is for the longest text, and few are long */
+        touch(r->base, r->base_bytes);
     lay_out_shared(r, r->base);
     *out = r;
     return 0;

@@ -239,6 +239,37 @@ static int bind_attention(struct binder *b, struct layer *l, struct err *e)
     return rc;
 }
 
+/* A delta net's tensors carry attention's names where they do the same. */
+static int bind_delta(struct binder *b, struct layer *l, struct err *e)
+{
+    struct model *m = b->m;
+    const struct model_delta *t = &m->t.delta;
+    struct delta *d = l->delta;
+    size_t width = (size_t)m->t.width, heads = (size_t)t->heads, channels = delta_channels(m);
+    size_t values = heads * (size_t)t->value_dim;
+    d->grouped = family_has(m, FAM_DELTA_GROUPED);
+    int rc = bind_norm(b, "attn_norm", width, &l->attn_norm, e);
+    if (!rc)
+        rc = bind_linear(b, "attn_qkv", width, channels, WITH_SCALE, &d->qkv, e);
+    if (!rc)
+        rc = bind_linear(b, "attn_gate", width, values, WITH_SCALE, &d->gate, e);
+    if (!rc && d->grouped)
+        rc = bind_linear(b, "ssm_ba", width, 2 * heads, 0, &d->alpha, e);
+    if (!rc && !d->grouped)
+        rc = bind_linear(b, "ssm_alpha", width, heads, WITH_SCALE, &d->alpha, e);
+    if (!rc && !d->grouped)
+        rc = bind_linear(b, "ssm_beta", width, heads, WITH_SCALE, &d->beta, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_conv1d", ".weight", (size_t)t->conv, channels, MUST, &d->conv, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_a", "", heads, 1, MUST, &d->a, e);
+    if (!rc)
+        rc = bind_floats(b, "ssm_dt", ".bias", heads, 1, MUST, &d->dt, e);
+    if (!rc)
+        rc = bind_norm(b, "ssm_norm", (size_t)t->value_dim, &d->norm, e);
+    return rc ? rc : bind_linear(b, "ssm_out", values, width, WITH_SCALE, &l->o, e);
+}
+
 /* llama.cpp's build_ffn adds a bias before it scales, its build_attn the other way round. */
 static int bind_dense(struct binder *b, struct layer *l, struct err *e)
 {
@@ -268,14 +299,32 @@ static int bind_shared(struct binder *b, struct moe *x, struct err *e)
 {
     struct model *m = b->m;
     size_t width = (size_t)m->t.width, ff = (size_t)m->b.ff_shared;
-    int rc = bind_linear(b, "ffn_gate_shexp", width, ff, 0, &x->shared_gate, e);
+    unsigned with = family_has(m, FAM_EXPERT_SCALE) ? WITH_SCALE : 0;
+    int rc = bind_linear(b, "ffn_gate_shexp", width, ff, with, &x->shared_gate, e);
     if (!rc)
-        rc = bind_linear(b, "ffn_up_shexp", width, ff, 0, &x->shared_up, e);
+        rc = bind_linear(b, "ffn_up_shexp", width, ff, with, &x->shared_up, e);
     if (!rc)
-        rc = bind_linear(b, "ffn_down_shexp", ff, width, 0, &x->shared_down, e);
+        rc = bind_linear(b, "ffn_down_shexp", ff, width, with, &x->shared_down, e);
     if (!rc && family_has(m, FAM_SHARED_GATE))
         rc = bind_linear(b, "ffn_gate_inp_shexp", width, 1, 0, &x->shared_router, e);
     return rc;
+}
+
+/* One stack of both, each expert's gate before its up; or two. */
+static int bind_gate_and_up(struct binder *b, struct moe *x, struct err *e)
+{
+    size_t width = (size_t)b->m->t.width, ff = (size_t)b->m->b.ff_expert;
+    if (has(b, "ffn_gate_up_exps", ".weight")) {
+        int rc = bind_experts(b, "ffn_gate_up_exps", width, 2 * ff, &x->gate, e);
+        x->gate.w.rows = ff;
+        x->up = x->gate;
+        x->up.w.data = (const unsigned char *)x->gate.w.data + ff * x->gate.w.stride;
+        return rc;
+    }
+    int rc = bind_experts(b, "ffn_up_exps", width, ff, &x->up, e);
+    if (rc || (family_has(b->m, FAM_GATELESS) && !has(b, "ffn_gate_exps", ".weight")))
+        return rc;
+    return bind_experts(b, "ffn_gate_exps", width, ff, &x->gate, e);
 }
 
 static int bind_moe(struct binder *b, struct moe *x, struct err *e)
@@ -285,12 +334,9 @@ static int bind_moe(struct binder *b, struct moe *x, struct err *e)
     unsigned with = family_has(m, FAM_EXPERT_BIAS) ? MUST_HAVE_BIAS : 0;
     int rc = bind_linear(b, "ffn_gate_inp", width, (size_t)m->b.experts, with, &x->router, e);
     if (!rc)
-        rc = bind_experts(b, "ffn_up_exps", width, ff, &x->up, e);
+        rc = bind_gate_and_up(b, x, e);
     if (!rc)
         rc = bind_experts(b, "ffn_down_exps", ff, width, &x->down, e);
-    bool gateless = family_has(m, FAM_GATELESS) && !has(b, "ffn_gate_exps", ".weight");
-    if (!rc && !gateless)
-        rc = bind_experts(b, "ffn_gate_exps", width, ff, &x->gate, e);
     if (!rc && family_has(m, FAM_SHARED) && m->b.ff_shared > 0)
         rc = bind_shared(b, x, e);
     return rc;
@@ -314,6 +360,7 @@ static void shape_layer(struct model *m, int i, struct layer *l)
     l->l2_qk = b->l2_qk && !nope;
     l->gated = family_has(m, FAM_GATED);
     l->moe = has_experts(m, i) ? &m->moes[i] : NULL;
+    l->delta = l->kind == MODEL_LAYER_RECURRENT ? &m->deltas[i] : NULL;
 }
 
 static int bind_layer(struct binder *b, int i, struct layer *l, struct err *e)
@@ -322,7 +369,7 @@ static int bind_layer(struct binder *b, int i, struct layer *l, struct err *e)
     size_t width = (size_t)m->t.width;
     shape_layer(m, i, l);
     snprintf(b->prefix, sizeof b->prefix, "blk.%d.", i);
-    int rc = bind_attention(b, l, e);
+    int rc = l->delta ? bind_delta(b, l, e) : bind_attention(b, l, e);
     if (!rc)
         rc = bind_norm(b, family_has(m, FAM_FFN_NORM_POST) ? "post_attention_norm" : "ffn_norm",
                        width, &l->ffn_norm, e);
@@ -480,7 +527,9 @@ static void count_weights(struct model *m)
         if (!x)
             continue;
         uint64_t idle = (uint64_t)(m->b.experts - m->b.experts_used);
-        m->active_bytes -= idle * (x->gate.bytes + x->up.bytes + x->down.bytes);
+        uint64_t each = (x->gate.w.stride * x->gate.w.rows) + (x->up.w.stride * x->up.w.rows) +
+                        (x->down.w.stride * x->down.w.rows);
+        m->active_bytes -= idle * each;
     }
 }
 
@@ -492,6 +541,11 @@ static int bind_all(struct binder *b, struct err *e)
     for (int i = 0; !rc && i < m->t.layers; i++)
         rc = encoder ? bind_encoder_layer(b, i, &m->layers[i], e)
                      : bind_layer(b, i, &m->layers[i], e);
+    bool experts = false;
+    for (int i = 0; !rc && i < m->t.layers; i++)
+        experts = experts || m->layers[i].moe;
+    if (!experts)
+        m->b.experts = m->b.experts_used = 0;
     if (!rc)
         rc = bind_rope_factors(b, e);
     if (!rc)
@@ -512,8 +566,9 @@ int weights_bind(struct model *m, struct err *e)
     struct binder b = {.m = m, .used = calloc(n, sizeof(bool))};
     m->layers = calloc((size_t)m->t.layers, sizeof *m->layers);
     m->moes = calloc((size_t)m->t.layers, sizeof *m->moes);
+    m->deltas = calloc((size_t)m->t.layers, sizeof *m->deltas);
     int rc = 0;
-    if (!b.used || !m->layers || !m->moes)
+    if (!b.used || !m->layers || !m->moes || !m->deltas)
         rc = err_set(e, ERR_NOMEM, "no memory for %d layers", m->t.layers);
     if (!rc)
         rc = bind_all(&b, e);

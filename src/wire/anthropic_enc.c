@@ -386,6 +386,8 @@ static int put_output(struct enc *x, const json_t *extra)
     const struct gen_req *r = x->req;
     const json_t *rest = json_object_get(extra, "output_config");
     bool effort = r->effort > GEN_EFFORT_NONE && !x->q->effort_as_budget;
+    if (r->grammar.n)
+        return enc_unsupported(x, "grammar", "anthropic");
     if (r->format == GEN_FORMAT_JSON)
         return enc_unsupported(x, "response_format: json_object", "anthropic");
     if (!effort && r->format == GEN_FORMAT_TEXT)

@@ -322,6 +322,8 @@ static void put_choice(struct enc *x)
 static int put_format(struct enc *x)
 {
     const struct gen_req *r = x->req;
+    if (r->grammar.n) /* llama-server's; others refuse it, which is right */
+        jw_str(x->b, enc_top(x, "grammar"), r->grammar);
     if (r->format == GEN_FORMAT_TEXT)
         return 0;
     jw_object(x->b, enc_top(x, "response_format"));

@@ -41,6 +41,7 @@ static const char *const known[] = {"model",
                                     "logprobs",
                                     "top_logprobs",
                                     "response_format",
+                                    "grammar",
                                     "reasoning_effort",
                                     "stream",
                                     "stream_options",
@@ -476,6 +477,10 @@ static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
         return rc;
     if (rc && (rc = dec_bool(d, opts, "include_usage", &r->stream_usage)) < 0)
         return rc;
+    if ((rc = dec_str(d, body, "grammar", &r->grammar)) < 0)
+        return rc;
+    if (r->grammar.n && r->format != GEN_FORMAT_TEXT)
+        return dec_fail(d, ERR_FORMAT, "grammar", "cannot stand beside response_format");
     rc = dec_str(d, body, "user", &r->user);
     return rc < 0 ? rc : 0;
 }

@@ -44,13 +44,14 @@ struct rig {
     struct model_run *run;
 };
 
-static inline struct rig rig_new(const struct model *m, int threads, bool f32, int pages, int batch)
+static inline struct rig rig_new(const struct model *m, int threads, enum model_cache cache,
+                                 int pages, int batch)
 {
     struct rig g;
     struct err e = {0};
-    uint64_t bytes = model_kv_page_bytes(m, f32) * (uint64_t)pages;
+    uint64_t bytes = model_kv_page_bytes(m, cache) * (uint64_t)pages + 16 * model_kv_state_bytes(m);
     assert_int_equal(pool_new(threads, &g.pool, &e), 0);
-    assert_int_equal(model_kv_new(m, bytes, f32, &g.kv, &e), 0);
+    assert_int_equal(model_kv_new(m, bytes, cache, &g.kv, &e), 0);
     assert_int_equal(model_run_new(m, g.pool, batch, batch, &g.run, &e), 0);
     return g;
 }
@@ -83,12 +84,12 @@ static inline void fill_tokens(int32_t *t, size_t n, int32_t vocab, uint32_t see
 }
 
 /* Logits of all n tokens, fed `slice` at a time. */
-static inline float *all_logits(const struct model *m, int threads, bool f32, const int32_t *tokens,
-                                size_t n, size_t slice)
+static inline float *all_logits(const struct model *m, int threads, enum model_cache cache,
+                                const int32_t *tokens, size_t n, size_t slice)
 {
     size_t vocab = (size_t)model_traits(m)->vocab;
     float *out = malloc(n * vocab * sizeof *out);
-    struct rig g = rig_new(m, threads, f32, (int)(n / 64 + 2), (int)slice);
+    struct rig g = rig_new(m, threads, cache, (int)(n / 64 + 2), (int)slice);
     struct model_seq *s = seq_new(&g, (int32_t)n);
     struct model_item items[512];
     struct err e = {0};
@@ -153,7 +154,7 @@ static inline double nmse_of_fixture(const char *gguf, const char *logits, bool 
     struct model *m = open_model(a);
     model_set_exact(m, exact);
     assert_int_equal(model_traits(m)->vocab, r.vocab);
-    float *mine = all_logits(m, 2, true, r.tokens, (size_t)r.n, 64);
+    float *mine = all_logits(m, 2, MODEL_CACHE_F32, r.tokens, (size_t)r.n, 64);
     double e = nmse(mine, r.logits, (size_t)r.n * (size_t)r.vocab);
     printf("%s: NMSE %.3g\n", gguf, e);
     free(mine);

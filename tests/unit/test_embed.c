@@ -132,7 +132,7 @@ static struct engine *decoder_engine(int threads, uint64_t kv_pages)
 {
     struct tiny t = tiny_default();
     struct model *m = open_tiny(&t);
-    uint64_t page = model_kv_page_bytes(m, false);
+    uint64_t page = model_kv_page_bytes(m, MODEL_CACHE_F16);
     return engine_of(m, (struct engine_params){.threads = threads, .kv_bytes = kv_pages * page});
 }
 

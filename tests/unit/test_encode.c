@@ -172,9 +172,9 @@ static void hidden_rows_are_what_logits_come_from(void **state)
     struct err e = {0};
     float *kept = malloc(N * width * sizeof *kept);
     fill_tokens(tokens, N, (int32_t)vocab, 3);
-    float *logits = all_logits(m, 2, true, tokens, N, N);
+    float *logits = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, N);
     for (size_t slice = 9; slice <= N; slice += N - 9) {
-        struct rig g = rig_new(m, 2, true, 4, N);
+        struct rig g = rig_new(m, 2, MODEL_CACHE_F32, 4, N);
         struct model_seq *s = seq_new(&g, N);
         assert_int_equal(model_seq_reserve(s, N, &e), 0);
         for (size_t at = 0; at < N; at += slice) {
@@ -242,7 +242,7 @@ static void misuse_is_an_error(void **state)
     (void)state;
     struct tiny_encoder t = tiny_encoder_default("bert");
     struct model *m = open_encoder(&t);
-    struct rig g = rig_new(m, 1, true, 4, 32);
+    struct rig g = rig_new(m, 1, MODEL_CACHE_F32, 4, 32);
     struct model_seq *s = seq_new(&g, 32);
     struct model_item item = {s, 5, true};
     struct err e = {0};

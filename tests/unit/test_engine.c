@@ -398,7 +398,7 @@ static void scarce_pages_only_cost_time(void **state)
         fill_tokens(tokens[i], 200, 70 + (uint32_t)i);
         run_job(en, &alone[i], tokens[i], 120 + 30 * (size_t)i, 250, NULL);
     }
-    uint64_t page = model_kv_page_bytes(engine_model(en), false);
+    uint64_t page = model_kv_page_bytes(engine_model(en), MODEL_CACHE_F16);
     engine_free(en);
     en =
         tiny_engine(&tiny, (struct engine_params){.threads = 2, .ctx = 512, .kv_bytes = 12 * page});
@@ -489,13 +489,15 @@ static void memory_that_is_not_there_is_an_error(void **state)
     struct model *m = tiny_model(&tiny);
     struct engine *en = NULL;
     struct err e = {0};
-    struct engine_params p = {.threads = 1, .ctx = 1000, .kv_bytes = model_kv_page_bytes(m, false)};
+    struct engine_params p = {
+        .threads = 1, .ctx = 1000, .kv_bytes = model_kv_page_bytes(m, MODEL_CACHE_F16)};
     assert_int_equal(engine_new(m, &p, &en, &e), ERR_NOMEM);
     assert_non_null(strstr(e.msg, "missing"));
     p.ctx = -1;
     assert_int_equal(engine_new(m, &p, &en, &e), ERR_INVAL);
     /* Nothing asked: the model's own context, capped by what there is. */
-    p = (struct engine_params){.threads = 1, .kv_bytes = 3 * model_kv_page_bytes(m, false)};
+    p = (struct engine_params){.threads = 1,
+                               .kv_bytes = 3 * model_kv_page_bytes(m, MODEL_CACHE_F16)};
     assert_int_equal(engine_new(m, &p, &en, &e), 0);
     assert_int_equal(engine_ctx(en), 192);
     engine_free(en);
@@ -543,7 +545,7 @@ static void paused_runs_do_not_starve_others(void **state)
     int32_t tokens[300];
     fill_tokens(tokens, 300, 11);
     struct engine *en = tiny_engine(&tiny, (struct engine_params){.threads = 1, .ctx = 320});
-    uint64_t page = model_kv_page_bytes(engine_model(en), false);
+    uint64_t page = model_kv_page_bytes(engine_model(en), MODEL_CACHE_F16);
     run_job(en, &whole, tokens, 200, 20, NULL);
     engine_free(en);
     en = tiny_engine(&tiny, (struct engine_params){.threads = 1, .ctx = 320, .kv_bytes = 5 * page});
@@ -907,25 +909,26 @@ static void evaluation_and_speed(void **state)
     int32_t tokens[700];
     fill_tokens(tokens, 700, 17);
     struct rows r = {.tokens = tokens, .ntokens = 150};
-    assert_int_equal(engine_eval_logits(m, 2, true, tokens, 150, count_row, &r, &e), 0);
+    assert_int_equal(engine_eval_logits(m, 2, MODEL_CACHE_F32, tokens, 150, count_row, &r, &e), 0);
     assert_int_equal(r.n, 150);
     double ppl = 0;
-    assert_int_equal(engine_eval_perplexity(m, 1, true, tokens, 150, &ppl, &e), 0);
+    assert_int_equal(engine_eval_perplexity(m, 1, MODEL_CACHE_F32, tokens, 150, &ppl, &e), 0);
     assert_true(fabs(ppl - exp(r.nll / 149)) < 1e-6 * ppl);
     r = (struct rows){.tokens = tokens, .ntokens = 200};
-    assert_int_equal(engine_eval_logits(m, 2, true, tokens, 200, count_row, &r, &e), 77);
+    assert_int_equal(engine_eval_logits(m, 2, MODEL_CACHE_F32, tokens, 200, count_row, &r, &e), 77);
     /* Longer than the context of 512: two windows. */
-    assert_int_equal(engine_eval_perplexity(m, 2, true, tokens, 700, &ppl, &e), 0);
+    assert_int_equal(engine_eval_perplexity(m, 2, MODEL_CACHE_F32, tokens, 700, &ppl, &e), 0);
     assert_true(ppl > 1 && isfinite(ppl));
-    assert_int_equal(engine_eval_perplexity(m, 2, true, tokens, 1, &ppl, &e), ERR_INVAL);
+    assert_int_equal(engine_eval_perplexity(m, 2, MODEL_CACHE_F32, tokens, 1, &ppl, &e), ERR_INVAL);
     tokens[5] = TINY_VOCAB;
-    assert_int_equal(engine_eval_perplexity(m, 2, true, tokens, 150, &ppl, &e), ERR_INVAL);
+    assert_int_equal(engine_eval_perplexity(m, 2, MODEL_CACHE_F32, tokens, 150, &ppl, &e),
+                     ERR_INVAL);
     struct engine_speed speed;
-    assert_int_equal(engine_bench(m, 2, 100, 64, 16, &speed, &e), 0);
+    assert_int_equal(engine_bench(m, 2, MODEL_CACHE_F16, 100, 64, 16, &speed, &e), 0);
     assert_true(speed.prefill_tps > 0 && speed.decode_tps > 0);
-    assert_int_equal(engine_bench(m, 2, 0, 0, 16, &speed, &e), 0);
+    assert_int_equal(engine_bench(m, 2, MODEL_CACHE_F16, 0, 0, 16, &speed, &e), 0);
     assert_true(speed.prefill_tps == 0 && speed.decode_tps > 0);
-    assert_int_equal(engine_bench(m, 2, 0, 0, 0, &speed, &e), ERR_INVAL);
+    assert_int_equal(engine_bench(m, 2, MODEL_CACHE_F16, 0, 0, 0, &speed, &e), ERR_INVAL);
     model_free(m);
 }
 
@@ -1110,14 +1113,16 @@ static void the_small_model_keeps_its_bounds(void **state)
     read_expected(fixture("models/smollm2/q4_1.json", path), &quantised);
     assert_int_equal(model_open_path(name, &m, &e), 0);
     double ppl = 0;
-    assert_int_equal(engine_eval_perplexity(m, 2, false, exact.ids, exact.n, &ppl, &e), 0);
+    assert_int_equal(engine_eval_perplexity(m, 2, MODEL_CACHE_F16, exact.ids, exact.n, &ppl, &e),
+                     0);
     printf("perplexity %.5f; reference %.5f quantised, %.5f exact\n", ppl, quantised.perplexity,
            exact.perplexity);
     assert_true(ppl <= 1.003 * quantised.perplexity);
     assert_true(ppl >= 0.99 * exact.perplexity);
     model_set_exact(m, true);
     struct compared c = {&exact, model_traits(m)->vocab, 0};
-    assert_int_equal(engine_eval_logits(m, 2, true, exact.ids, exact.n, compare_row, &c, &e), 0);
+    assert_int_equal(
+        engine_eval_logits(m, 2, MODEL_CACHE_F32, exact.ids, exact.n, compare_row, &c, &e), 0);
     printf("exact path: log-probabilities differ by at most %.2g\n", c.worst);
     assert_true(c.worst <= 1e-3);
     model_free(m);

@@ -35,6 +35,7 @@ FIXTURE(qwen2, "qwen2-dense", 1e-8)
 FIXTURE(qwen3, "qwen3-dense", 1e-8)
 FIXTURE(qwen3moe, "qwen3moe-moe", 1e-8)
 FIXTURE(gemma3, "gemma3-dense", 1e-6) /* whose reference tabulates GELU in halves */
+FIXTURE(qwen35, "qwen35-dense", 1e-8)
 FIXTURE(gpt_oss, "gpt-oss-moe", 1e-8)
 
 /* ---- against the plain computation ---- */
@@ -199,7 +200,7 @@ static void families_equal_the_plain_computation(void **state)
         struct plain p = plains[i];
         struct model *m = open_plain(&p);
         float *want = plain_logits(&p, tokens, N);
-        float *got = all_logits(m, 2, true, tokens, N, N);
+        float *got = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, N);
         double e = nmse(got, want, N * PLAIN_VOCAB);
         printf("%s %zu: NMSE %.3g\n", p.family, i, e);
         assert_true(e <= 1e-10);
@@ -212,7 +213,7 @@ static void families_equal_the_plain_computation(void **state)
 
 /* ---- the same bits ---- */
 
-static void same_bits(struct model *m, const char *name, bool f32)
+static void same_bits(struct model *m, const char *name, enum model_cache cache)
 {
     enum { N = 90 };
     static const struct {
@@ -221,10 +222,10 @@ static void same_bits(struct model *m, const char *name, bool f32)
     } cuts[] = {{2, 1}, {7, 2}, {16, 3}, {17, 2}, {33, 1}, {64, 3}, {N, 2}};
     int32_t tokens[N];
     fill_tokens(tokens, N, PLAIN_VOCAB, 22);
-    float *want = all_logits(m, 1, f32, tokens, N, 1);
+    float *want = all_logits(m, 1, cache, tokens, N, 1);
     assert_true(isfinite(want[0]) && want[0] != want[1]);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-        float *got = all_logits(m, cuts[i].threads, f32, tokens, N, cuts[i].slice);
+        float *got = all_logits(m, cuts[i].threads, cache, tokens, N, cuts[i].slice);
         if (memcmp(got, want, N * PLAIN_VOCAB * sizeof *got) != 0)
             fail_msg("%s: other bits in slices of %zu on %d threads", name, cuts[i].slice,
                      cuts[i].threads);
@@ -235,17 +236,22 @@ static void same_bits(struct model *m, const char *name, bool f32)
 
 static void bits_do_not_depend_on_slices_or_threads(void **state)
 {
-    static const uint32_t types[] = {GGUF_DT_F32, GGUF_DT_Q8_0, GGUF_DT_Q4_1};
+    static const struct {
+        uint32_t type;
+        enum model_cache cache;
+    } ways[] = {{GGUF_DT_F32, MODEL_CACHE_F32},
+                {GGUF_DT_Q8_0, MODEL_CACHE_F16},
+                {GGUF_DT_Q4_1, MODEL_CACHE_Q8_0},
+                {GGUF_DT_MXFP4, MODEL_CACHE_F16}};
     for (size_t i = 0; i < PLAINS; i++)
-        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        for (size_t t = 0; t < sizeof ways / sizeof *ways; t++) {
             struct plain p = plains[i];
-            p.type = types[t];
-            if (p.type != GGUF_DT_F32 && p.ff_expert % 32 != 0)
-                p.type = GGUF_DT_F32;
-            if (p.type != GGUF_DT_F32 && p.ff_shared % 32 != 0)
+            bool blocks = p.ff_expert % 32 == 0 && p.ff_shared % 32 == 0;
+            if (ways[t].type == GGUF_DT_MXFP4 && p.experts == 0)
                 continue;
+            p.type = blocks ? ways[t].type : GGUF_DT_F32;
             struct model *m = open_plain(&p);
-            same_bits(m, p.family, t == 0);
+            same_bits(m, p.family, ways[t].cache);
             model_free(m);
             plain_done(&p);
         }
@@ -263,10 +269,10 @@ static void exact_path_is_near_the_quantised_one(void **state)
         if (p.experts == 0 || p.ff_expert % 32 != 0 || p.ff_shared % 32 != 0)
             continue;
         struct model *m = open_plain(&p);
-        float *quick = all_logits(m, 2, true, tokens, N, N);
+        float *quick = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, N);
         model_set_exact(m, true);
-        float *exact = all_logits(m, 2, true, tokens, N, N);
-        float *again = all_logits(m, 1, true, tokens, N, 3);
+        float *exact = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, N);
+        float *again = all_logits(m, 1, MODEL_CACHE_F32, tokens, N, 3);
         assert_memory_equal(exact, again, N * PLAIN_VOCAB * sizeof *exact);
         double e = nmse(quick, exact, N * PLAIN_VOCAB);
         printf("%s: quantised against exact: NMSE %.3g\n", p.family, e);
@@ -286,14 +292,14 @@ static void bits_do_not_depend_on_the_batch(void **state)
     for (size_t f = 0; f < PLAINS; f++) {
         struct plain p = plains[f];
         struct model *m = open_plain(&p);
-        struct rig g = rig_new(m, 2, false, SEQS * 2, 32);
+        struct rig g = rig_new(m, 2, MODEL_CACHE_F16, SEQS * 2, 32);
         struct model_seq *s[SEQS];
         int32_t tokens[SEQS][N];
         float *want[SEQS];
         struct err e = {0};
         for (int i = 0; i < SEQS; i++) {
             fill_tokens(tokens[i], N, PLAIN_VOCAB, 200 + (uint32_t)i);
-            want[i] = all_logits(m, 1, false, tokens[i], N, 1);
+            want[i] = all_logits(m, 1, MODEL_CACHE_F16, tokens[i], N, 1);
             s[i] = seq_new(&g, N);
             assert_int_equal(model_seq_reserve(s[i], N, &e), 0);
         }
@@ -415,6 +421,7 @@ int main(void)
         cmocka_unit_test(qwen3),
         cmocka_unit_test(qwen3moe),
         cmocka_unit_test(gemma3),
+        cmocka_unit_test(qwen35),
         cmocka_unit_test(gpt_oss),
         cmocka_unit_test(families_equal_the_plain_computation),
         cmocka_unit_test(bits_do_not_depend_on_slices_or_threads),

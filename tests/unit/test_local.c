@@ -413,6 +413,56 @@ static void refused(struct local *l, const struct gen_req *req, const char *fiel
     heard_done(&h);
 }
 
+/* A random model under a schema, a grammar and a forced call: whatever it would write, it keeps to
+ * the form. */
+static void answers_keep_to_their_form(void **state)
+{
+    struct local *l =
+        open_tiny("form", "{{ messages[-1].content }}<tool_call>{{ tools|tojson }}", 0);
+    struct gen_part p = {.type = GEN_PART_TEXT, .text = STR("x")};
+    struct gen_msg m = {.role = GEN_USER, .parts = &p, .nparts = 1};
+    struct gen_req r = {.kind = GEN_CHAT, .msgs = &m, .nmsgs = 1, .n = 1, .max_tokens = 60};
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        struct heard h;
+        r.sampling = (struct gen_sampling){
+            .set = GEN_SET_SEED | GEN_SET_TEMPERATURE, .seed = seed, .temperature = seed ? 2 : 0};
+        r.grammar = STR("");
+        r.format = GEN_FORMAT_SCHEMA;
+        r.schema = STR("{\"enum\":[\"red\",\"green\",[1,2]]}");
+        ask(l, &r, &h);
+        const char *text = h.text.p ? h.text.p : "";
+        if (strcmp(text, "\"red\"") != 0 && strcmp(text, "\"green\"") != 0 && text[0] != '[')
+            fail_msg("%s", text);
+        assert_int_equal(h.reason, GEN_END_STOP);
+        heard_done(&h);
+        r.format = GEN_FORMAT_TEXT;
+        r.grammar = STR("root ::= [ab]{3,5} \".\"");
+        ask(l, &r, &h);
+        assert_true(h.text.n >= 4 && h.text.n <= 6 && h.text.p[h.text.n - 1] == '.');
+        heard_done(&h);
+    }
+    struct gen_tool tools[2] = {
+        {.name = STR("walk"),
+         .schema = STR("{\"properties\":{\"way\":{\"enum\":[\"up\",\"down\"]}},"
+                       "\"required\":[\"way\"],\"additionalProperties\":false}")},
+        {.name = STR("rest"), .schema = STR("{\"type\":\"object\",\"maxProperties\":0}")}};
+    r.grammar = STR("");
+    r.tools = tools;
+    r.ntools = 2;
+    r.tool_choice = GEN_CHOICE_REQUIRED;
+    r.max_tokens = 200;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        struct heard h;
+        r.sampling.seed = seed;
+        r.parallel_tools = 0;
+        ask(l, &r, &h);
+        assert_int_equal(h.reason, GEN_END_TOOLS);
+        assert_int_equal(h.text.n, 0);
+        heard_done(&h);
+    }
+    local_free(l);
+}
+
 static void what_it_cannot_do_is_named(void **state)
 {
     struct local *l = open_tiny("refuse", chatty, 0);
@@ -424,10 +474,12 @@ static void what_it_cannot_do_is_named(void **state)
     r.n = 2;
     refused(l, &r, "n: ");
     r = ok;
-    r.format = GEN_FORMAT_JSON;
-    refused(l, &r, "response_format");
     r.format = GEN_FORMAT_SCHEMA;
-    refused(l, &r, "response_format");
+    r.schema = STR("{\"type\":\"array\",\"uniqueItems\":true}");
+    refused(l, &r, "response_format: schema at \"#\", uniqueItems");
+    r.format = GEN_FORMAT_TEXT;
+    r.grammar = STR("root ::= root \"x\" | \"y\"");
+    refused(l, &r, "grammar: line 1: rule \"root\"");
     r = ok;
     r.tools = &tool;
     r.ntools = 1;
@@ -450,8 +502,13 @@ static void what_it_cannot_do_is_named(void **state)
     r = ok;
     r.tools = &tool;
     r.ntools = 1;
+    r.tool_choice = GEN_CHOICE_NAMED;
+    r.tool_choice_name = STR("g");
+    refused(l, &r, "tools: tool_choice: there is no tool 'g'");
+    tool.schema =
+        STR("{\"type\":\"object\",\"properties\":{\"a\":{\"not\":{\"format\":\"date\"}}}}");
     r.tool_choice = GEN_CHOICE_REQUIRED;
-    refused(l, &r, "tool_choice");
+    refused(l, &r, "tools: tools[0]: schema at \"#/properties/a/not\", format");
     m.role = GEN_SYSTEM;
     refused(l, &ok, "takes no system message"); /* this template drops it */
     struct gen_caps caps;
@@ -558,6 +615,7 @@ int main(void)
         cmocka_unit_test(cancelled_from_either_side),
         cmocka_unit_test(the_context_is_the_end),
         cmocka_unit_test(outside_text_stays_text),
+        cmocka_unit_test(answers_keep_to_their_form),
         cmocka_unit_test(what_it_cannot_do_is_named),
         cmocka_unit_test(a_bad_template_is_told),
         cmocka_unit_test(the_story_is_told),

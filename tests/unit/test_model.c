@@ -44,13 +44,15 @@ static void bits_do_not_depend_on_slices_or_threads(void **state)
     for (size_t t = 0; t < sizeof all_types / sizeof *all_types; t++) {
         struct tiny tiny = tiny_default();
         tiny.type = all_types[t];
+        tiny.head_dim = 32; /* whole blocks of the packed caches */
         struct model *m = open_tiny(&tiny);
-        for (int f32 = 0; f32 < 2; f32++) {
-            float *want = all_logits(m, 1, f32, tokens, N, 1);
+        for (int c = 0; c < MODEL_CACHES; c++) {
+            enum model_cache cache = (enum model_cache)c;
+            float *want = all_logits(m, 1, cache, tokens, N, 1);
             assert_true(isfinite(want[0]) && want[0] != want[1]);
             for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
                 for (int threads = 1; threads <= 3; threads++) {
-                    float *got = all_logits(m, threads, f32, tokens, N, slices[i]);
+                    float *got = all_logits(m, threads, cache, tokens, N, slices[i]);
                     assert_memory_equal(got, want, N * TINY_VOCAB * sizeof *got);
                     free(got);
                 }
@@ -69,10 +71,10 @@ static void exact_path_is_near_the_quantised_one(void **state)
     tiny.type = GGUF_DT_Q8_0;
     struct model *m = open_tiny(&tiny);
     assert_false(model_is_f32(m));
-    float *quick = all_logits(m, 2, true, tokens, N, 40);
+    float *quick = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, 40);
     model_set_exact(m, true);
-    float *exact = all_logits(m, 2, true, tokens, N, 40);
-    float *again = all_logits(m, 1, true, tokens, N, 3);
+    float *exact = all_logits(m, 2, MODEL_CACHE_F32, tokens, N, 40);
+    float *again = all_logits(m, 1, MODEL_CACHE_F32, tokens, N, 3);
     assert_memory_equal(exact, again, N * TINY_VOCAB * sizeof *exact);
     double e = nmse(quick, exact, N * TINY_VOCAB);
     assert_true(e > 0 && e < 1e-3);
@@ -91,12 +93,12 @@ static void bits_do_not_depend_on_the_batch(void **state)
     struct model *m = open_tiny(&tiny);
     int32_t tokens[SEQS][N];
     float *want[SEQS];
-    struct rig g = rig_new(m, 2, false, SEQS * 2, 64);
+    struct rig g = rig_new(m, 2, MODEL_CACHE_F16, SEQS * 2, 64);
     struct model_seq *s[SEQS];
     struct err e = {0};
     for (int i = 0; i < SEQS; i++) {
         fill_tokens(tokens[i], N, TINY_VOCAB, 100 + (uint32_t)i);
-        want[i] = all_logits(m, 1, false, tokens[i], N, 1);
+        want[i] = all_logits(m, 1, MODEL_CACHE_F16, tokens[i], N, 1);
         s[i] = seq_new(&g, N);
         assert_int_equal(model_seq_reserve(s[i], N, &e), 0);
     }
@@ -150,22 +152,23 @@ static void shared_prefixes_stay_apart(void **state)
 {
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
-    struct rig g = rig_new(m, 1, false, 16, 256);
+    struct rig g = rig_new(m, 1, MODEL_CACHE_F16, 16, 256);
     int32_t t[200], u[200];
     float la[TINY_VOCAB], lb[TINY_VOCAB], lc[TINY_VOCAB];
     struct err e = {0};
     fill_tokens(t, 200, TINY_VOCAB, 7);
     memcpy(u, t, sizeof u);
     fill_tokens(u + 100, 100, TINY_VOCAB, 8);
-    float *want_t = all_logits(m, 1, false, t, 200, 200);
-    float *want_u = all_logits(m, 1, false, u, 200, 200);
+    float *want_t = all_logits(m, 1, MODEL_CACHE_F16, t, 200, 200);
+    float *want_u = all_logits(m, 1, MODEL_CACHE_F16, u, 200, 200);
 
     struct model_seq *a = seq_new(&g, 200), *b = seq_new(&g, 200), *c = seq_new(&g, 200);
     feed(&g, a, t, 150, la);
     int before = model_kv_pages_free(g.kv);
-    assert_int_equal(model_seq_share(b, a, 100, &e), 0);
+    int32_t reached;
+    assert_int_equal(model_seq_share(b, a, 100, &reached, &e), 0);
     assert_int_equal(model_kv_pages_free(g.kv), before - 1); /* one whole shared, one copied */
-    assert_int_equal(model_seq_share(c, a, 128, &e), 0);
+    assert_int_equal(model_seq_share(c, a, 128, &reached, &e), 0);
     assert_int_equal(model_kv_pages_free(g.kv), before - 1);
     feed(&g, b, u + 100, 100, lb);
     assert_memory_equal(lb, want_u + 199 * TINY_VOCAB, sizeof lb);
@@ -189,7 +192,7 @@ static void full_pools_and_wrong_calls_are_errors(void **state)
 {
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
-    struct rig g = rig_new(m, 1, false, 2, 8);
+    struct rig g = rig_new(m, 1, MODEL_CACHE_F16, 2, 8);
     struct model_seq *a = seq_new(&g, 300), *b = seq_new(&g, 300);
     struct err e = {0};
     const float *l = NULL;
@@ -225,7 +228,7 @@ static void cancelled_passes_advance_nothing(void **state)
     struct tiny tiny = tiny_default();
     struct model *m = open_tiny(&tiny);
     for (int threads = 1; threads <= 2; threads++) {
-        struct rig g = rig_new(m, threads, false, 2, 8);
+        struct rig g = rig_new(m, threads, MODEL_CACHE_F16, 2, 8);
         struct model_seq *a = seq_new(&g, 100);
         struct err e = {0};
         const float *l = NULL;
@@ -358,8 +361,8 @@ static void tied_and_odd_shapes_work(void **state)
         t.ff = shapes[i].ff;
         struct model *m = open_tiny(&t);
         assert_true(model_traits(m)->tied && model_is_f32(m));
-        float *one = all_logits(m, 1, false, tokens, 20, 1);
-        float *two = all_logits(m, 2, false, tokens, 20, 20);
+        float *one = all_logits(m, 1, MODEL_CACHE_F16, tokens, 20, 1);
+        float *two = all_logits(m, 2, MODEL_CACHE_F16, tokens, 20, 20);
         assert_memory_equal(one, two, 20 * TINY_VOCAB * sizeof *one);
         assert_true(isfinite(one[0]));
         free(one);
@@ -376,7 +379,7 @@ static void large_contexts_cost_no_memory(void **state)
     struct model *m = open_tiny(&t);
     struct rusage a, b;
     getrusage(RUSAGE_SELF, &a);
-    struct rig g = rig_new(m, 2, false, (1 << 24) / 64, 512);
+    struct rig g = rig_new(m, 2, MODEL_CACHE_F16, (1 << 24) / 64, 512);
     struct model_seq *s = seq_new(&g, 1 << 24);
     float last[TINY_VOCAB];
     int32_t tokens[100];

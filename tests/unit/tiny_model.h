@@ -121,7 +121,10 @@ static inline void *tiny_matrix(struct tiny_writer *w, uint32_t type, uint64_t k
             memcpy(p + at + 2, &m, sizeof m);
             d = q;
         }
-        memcpy(p + at, &d, sizeof d);
+        if (type == GGUF_DT_MXFP4)
+            p[at] = (unsigned char)(126 + ilogbf(scale)); /* an exponent, of values up to 6 */
+        else
+            memcpy(p + at, &d, sizeof d);
     }
     return p;
 }

@@ -273,6 +273,8 @@ static void rnd_rest(struct arena *a, struct gen_req *r, bool anthropic)
         r->thinking_budget = 1024 + rnd(50000);
     if (anthropic)
         return;
+    if (r->format == GEN_FORMAT_TEXT && coin())
+        r->grammar = rnd_text(a, true);
     r->n = 1 + (int32_t)rnd(4);
     r->logprobs = coin();
     r->top_logprobs = r->logprobs ? (int32_t)rnd(21) : 0;

@@ -119,6 +119,11 @@ static void canon_limits(const struct gen_req *r, struct buf *b)
         line(b, "schema", r->schema);
         buf_puts(b, r->schema_strict ? " strict\n" : "\n");
     }
+    if (r->grammar.n) {
+        buf_puts(b, "grammar");
+        line(b, "text", r->grammar);
+        buf_putc(b, '\n');
+    }
     if (r->effort != GEN_EFFORT_UNSET)
         buf_printf(b, "effort %s\n", efforts[r->effort]);
     if (r->thinking_budget)

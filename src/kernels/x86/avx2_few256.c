@@ -3,6 +3,13 @@
  * then added up into the lanes of one vector, for one step of the float sum. Called by avx2_mul. */
 #include "avx2_quant_int.h"
 
+/* Eight rows' code need not stand there eight times. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* One column: its q, a scale for each super-block, the sums of its sub-blocks. */
 struct column {
     const uint8_t *q, *sums;
@@ -35,9 +42,16 @@ INLINE void row_block(enum kern_type type, const int NC, const uint8_t *w, const
 {
     __m256i mins = _mm256_setzero_si256();
     __m256i scales = scales16(type, w, &mins);
-    __m256i wide = sub16(type) ? scales : twice(_mm256_castsi256_si128(scales));
+    uint8_t twice_each[32]; /* a load puts two words everywhere without a shuffle */
+    if (!sub16(type)) {
+        __m128i s = _mm256_castsi256_si128(scales);
+        _mm_storeu_si128((__m128i *)(void *)twice_each, _mm_unpacklo_epi16(s, s));
+        _mm_storeu_si128((__m128i *)(void *)(twice_each + 16), _mm_unpackhi_epi16(s, s));
+    }
     for (int g = 0; g < 8; g++) {
-        __m256i v = values256(type, w, g), by = spread(wide, g);
+        __m256i v = values256(type, w, g);
+        __m256i by =
+            sub16(type) ? spread(scales, g) : _mm256_set1_epi32((int)load_u32(twice_each + 4 * g));
         for (int c = 0; c < NC; c++) {
             __m256i t = _mm256_madd_epi16(products(type, v, load256(x[c] + 32 * g)), by);
             out[c].s = g ? _mm256_add_epi32(out[c].s, t) : t;

@@ -1,5 +1,5 @@
 /* avx2_float.c: products with F32, F16 and BF16 weights in the order of 16 lanes, two vectors of
- * eight. Activations are n columns of k floats, each padded with zeros to a multiple of 16.
+ * eight. Activations are n columns of k floats, each padded with zeros (float_column).
  *
  * Two rows and three columns at a time have twelve sums, which is what the registers hold. k goes
  * in chunks whose columns stay in the first cache while the rows of a band, which stay in the
@@ -22,16 +22,6 @@ INLINE __m256 weights(enum kern_type type, const uint8_t *p)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
-/* Of which `left` are there; past the row's end zeros. */
-INLINE __m256 weights_left(enum kern_type type, const uint8_t *p, size_t left)
-{
-    uint8_t padded[32] = {0};
-    if (left >= 8)
-        return weights(type, p);
-    memcpy(padded, p, left * (type == KERN_F32 ? 4 : 2));
-    return weights(type, padded);
-}
-
 /* The lanes of NR rows and NC columns: [row][column], low and high eight. */
 struct lanes {
     __m256 v[12];
@@ -42,46 +32,49 @@ struct part {
     size_t stride;
     const float *x; /* the first column, at the chunk */
     size_t x_stride;
-    size_t n; /* elements of the chunk there are; the columns have zeros up to 16 */
+    size_t n; /* elements, a multiple of 16 */
 };
-
-INLINE void step(enum kern_type type, const int NR, const int NC, const struct part *p, size_t i,
-                 bool whole, __m256 acc[12])
-{
-    const size_t size = type == KERN_F32 ? 4 : 2;
-    for (int h = 0; h < 2; h++) {
-        size_t at = i + 8 * (size_t)h;
-        __m256 w[4];
-        for (int a = 0; a < NR; a++) {
-            const uint8_t *row = p->w + (size_t)a * p->stride;
-            w[a] = whole ? weights(type, row + at * size)
-                         : weights_left(type, row + (at < p->n ? at : p->n) * size,
-                                        at < p->n ? p->n - at : 0);
-        }
-        for (int b = 0; b < NC; b++) {
-            __m256 x = _mm256_loadu_ps(p->x + (size_t)b * p->x_stride + at);
-            for (int a = 0; a < NR; a++) {
-                __m256 *s = &acc[2 * (a * NC + b) + h];
-                *s = _mm256_fmadd_ps(w[a], x, *s);
-                PIN(*s);
-            }
-        }
-    }
-}
 
 INLINE void run(enum kern_type type, const int NR, const int NC, const struct part *p,
                 struct lanes *lanes)
 {
+    const size_t size = type == KERN_F32 ? 4 : 2;
     __m256 acc[12];
-    size_t i = 0;
     for (int j = 0; j < 2 * NR * NC; j++)
         acc[j] = lanes->v[j];
-    for (; i + 16 <= p->n; i += 16)
-        step(type, NR, NC, p, i, true, acc);
-    if (i < p->n)
-        step(type, NR, NC, p, i, false, acc);
+    for (size_t at = 0; at < p->n; at += 16) {
+        for (int h = 0; h < 2; h++) {
+            const size_t i = at + 8 * (size_t)h;
+            __m256 w[4];
+            for (int a = 0; a < NR; a++)
+                w[a] = weights(type, p->w + (size_t)a * p->stride + i * size);
+            for (int b = 0; b < NC; b++) {
+                __m256 x = _mm256_loadu_ps(p->x + (size_t)b * p->x_stride + i);
+                PIN(x); /* or it is loaded for every row */
+                for (int a = 0; a < NR; a++) {
+                    __m256 *s = &acc[2 * (a * NC + b) + h];
+                    *s = _mm256_fmadd_ps(w[a], x, *s);
+                    PIN(*s);
+                }
+            }
+        }
+    }
     for (int j = 0; j < 2 * NR * NC; j++)
         lanes->v[j] = acc[j];
+}
+
+/* What is left of the rows after the last 16, and zeros: where the columns have zeros too. */
+struct tail {
+    uint8_t w[4][64];
+};
+
+static struct part tail_of(const struct part *p, size_t size, int rows, size_t at, size_t left,
+                           struct tail *t)
+{
+    memset(t, 0, sizeof *t);
+    for (int a = 0; a < rows; a++)
+        memcpy(t->w[a], p->w + (size_t)a * p->stride + at * size, left * size);
+    return (struct part){t->w[0], sizeof t->w[0], p->x + at, p->x_stride, 16};
 }
 
 INLINE void store_sums(const int NR, const int NC, const struct kern_mul *m, size_t r, size_t c,
@@ -98,16 +91,23 @@ INLINE void band(enum kern_type type, const int NR, const int NC, const struct k
                  size_t r, size_t rows, size_t c)
 {
     const struct kern_mat *w = m->w;
-    size_t size = type == KERN_F32 ? 4 : 2, padded = round_up(w->k, 16);
+    size_t size = type == KERN_F32 ? 4 : 2, padded = float_column(w->k);
     struct lanes lanes[BAND];
     memset(lanes, 0, rows / (size_t)NR * sizeof *lanes);
     for (size_t k0 = 0; k0 < w->k; k0 += CHUNK) {
-        struct part p = {.stride = w->stride, .x_stride = padded};
-        p.n = w->k - k0 < CHUNK ? w->k - k0 : CHUNK;
+        size_t left = w->k - k0 < CHUNK ? w->k - k0 : CHUNK, whole = left / 16 * 16;
+        struct part p = {.stride = w->stride, .x_stride = padded, .n = whole};
         p.x = (const float *)m->act + c * padded + k0;
         p.w = (const uint8_t *)w->data + r * w->stride + k0 * size;
-        for (size_t i = 0; i < rows; i += (size_t)NR, p.w += (size_t)NR * w->stride)
-            run(type, NR, NC, &p, &lanes[i / (size_t)NR]);
+        for (size_t i = 0; i < rows; i += (size_t)NR, p.w += (size_t)NR * w->stride) {
+            struct tail t;
+            struct part now = p;
+            run(type, NR, NC, &now, &lanes[i / (size_t)NR]);
+            if (whole < left) {
+                now = tail_of(&p, size, NR, whole, left - whole, &t);
+                run(type, NR, NC, &now, &lanes[i / (size_t)NR]);
+            }
+        }
     }
     for (size_t i = 0; i < rows; i += (size_t)NR)
         store_sums(NR, NC, m, r + i, c, &lanes[i / (size_t)NR]);
@@ -118,11 +118,11 @@ INLINE void rows_of(enum kern_type type, const int NR, const struct kern_mul *m,
                     size_t rows)
 {
     size_t c = 0;
-    for (; c + 3 <= m->n; c += 3)
+    for (; c + 3 <= m->n && m->n - c != 4; c += 3)
         band(type, NR, 3, m, r, rows, c);
-    if (m->n - c == 2)
+    for (; c + 2 <= m->n; c += 2)
         band(type, NR, 2, m, r, rows, c);
-    else if (m->n - c == 1)
+    if (c < m->n)
         band(type, NR, 1, m, r, rows, c);
 }
 

@@ -34,6 +34,13 @@ size_t avx2_mul_scratch(enum kern_type type, size_t n, size_t k);
 void avx2_mul(const struct kern_mul *m);
 void avx2_mul_float(const struct kern_mul *m);
 
+/* Floats from one packed column to the next: padded with zeros to a multiple of 16, and 16 more, so
+ * that columns do not fall on one another in the cache when k is a power of two. */
+static inline size_t float_column(size_t k)
+{
+    return round_up(k, 16) + 16;
+}
+
 /* All ones in the first n of eight lanes. */
 static inline __m256i mask8(size_t n)
 {

@@ -40,8 +40,9 @@ INLINE void steps16(const int steps, const size_t step, const uint8_t *w0, const
 }
 
 /* Eight steps of what is split in nibbles, 16 rows: the low and the high nibbles of eight rows
- * stand where two times eight rows would. by[h]: what rows 8h on are multiplied by. */
-INLINE void steps_split(const uint8_t *w, const uint8_t *x, const __m256i by[2],
+ * stand where two times eight rows would. by[h]: what rows 8h on are multiplied by; `more`: added
+ * to what is in the total. */
+INLINE void steps_split(const uint8_t *w, const uint8_t *x, const __m256i by[2], bool more,
                         __m256i total[2 * COLS])
 {
     for (int h = 0; h < 2; h++) {
@@ -50,7 +51,8 @@ INLINE void steps_split(const uint8_t *w, const uint8_t *x, const __m256i by[2],
         for (int c = 0; c < COLS; c++) {
             __m256i low = _mm256_madd_epi16(sum[2 * c], by[h]);
             __m256i high = _mm256_madd_epi16(sum[2 * c + 1], _mm256_slli_epi16(by[h], 4));
-            total[2 * c + h] = _mm256_add_epi32(low, high);
+            low = _mm256_add_epi32(low, high);
+            total[2 * c + h] = more ? _mm256_add_epi32(total[2 * c + h], low) : low;
             PIN_MEM(total[2 * c + h]);
         }
     }
@@ -84,7 +86,7 @@ INLINE void block32(enum kern_type type, const uint8_t *w, const uint8_t *x, flo
     const __m256i one[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     __m256i sum[2 * COLS];
     if (is_signed(type))
-        steps_split(w, x, one, sum);
+        steps_split(w, x, one, false, sum);
     else
         sums32(type, w, x, sum);
     x += 32 * COLS;
@@ -153,19 +155,18 @@ INLINE void block256(enum kern_type type, const uint8_t *w, const uint8_t *x, fl
 {
     const float *dw = (const float *)(const void *)(w + tile_d_at(type));
     __m256i total[2 * COLS];
+    size_t subs = sub16(type) ? 16 : 8;
     for (int c = 0; c < 2 * COLS; c++)
         total[c] = _mm256_setzero_si256();
-    for (size_t sub = 0; sub < (sub16(type) ? 16 : 8); sub++) {
+    OPAQUE(subs);
+    for (size_t sub = 0; sub < subs; sub++) {
         if (!is_signed(type)) {
             sub_block(type, w, x, sub, total);
             continue;
         }
         const uint8_t *scale = w + tile_scales_at(type) + sub * ROWS * 4;
         const __m256i by[2] = {load256(scale), load256(scale + 32)};
-        __m256i sum[2 * COLS];
-        steps_split(w + sub * 8 * step_bytes(type), x + sub * 8 * COLS * 4, by, sum);
-        for (int c = 0; c < 2 * COLS; c++)
-            total[c] = _mm256_add_epi32(total[c], sum[c]);
+        steps_split(w + sub * 8 * step_bytes(type), x + sub * 8 * COLS * 4, by, true, total);
     }
     for (int c = 0; c < COLS; c++) {
         __m256 dx = broadcast(x + D256 + 4 * c);

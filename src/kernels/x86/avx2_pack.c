@@ -7,7 +7,7 @@ size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k)
 {
     enum act_kind kind = type_act(type);
     if (kind == ACT_FLOAT)
-        return n * round_up(k, 16) * sizeof(float);
+        return n * float_column(k) * sizeof(float);
     if (n <= FEW)
         return n * few_column_bytes(kind, k);
     size_t groups = (n + COLS - 1) / COLS;
@@ -246,7 +246,7 @@ void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t 
     enum act_kind kind = type_act(type);
     if (kind == ACT_FLOAT) {
         for (size_t c = c0; c < c1; c++)
-            pack_floats(x + c * x_stride, k, (float *)out + c * round_up(k, 16));
+            pack_floats(x + c * x_stride, k, (float *)out + c * float_column(k));
         return;
     }
     if (n <= FEW) {

@@ -97,12 +97,8 @@ INLINE __m256i sum_of_four(const __m256i t[4])
 /* Keeps it in memory. */
 #define PIN_MEM(v) __asm__("" : "+m"(v))
 
-/* Before a loop whose body is large enough as it is. */
-#if defined(__clang__)
-#define ROLLED _Pragma("clang loop unroll(disable)")
-#else
-#define ROLLED _Pragma("GCC unroll 1")
-#endif
+/* Hides a number from the compiler: a loop to it stays a loop where the body is large enough. */
+#define OPAQUE(n) __asm__("" : "+r"(n))
 
 /* ---- rows ----
  * Pointers to n rows from r; past r1 the last row again, whose results are thrown away. */

@@ -68,7 +68,9 @@ INLINE void blocks32(enum kern_type type, const uint8_t *const p[ROWS], size_t b
     for (size_t b = 0; b < blocks; b++, tile += tile_block_bytes(type)) {
         size_t at = b * type_block_bytes(type);
         float *scales = (float *)(void *)(tile + tile_d_at(type));
-        for (size_t half = 0; half < 2; half++) {
+        size_t halves = 2;
+        OPAQUE(halves);
+        for (size_t half = 0; half < halves; half++) {
             const uint8_t *const *rows = p + 8 * half;
             __m256 d, min;
             if (type == KERN_Q8_0)
@@ -251,7 +253,9 @@ INLINE void blocks256(enum kern_type type, const uint8_t *const p[ROWS], size_t 
     for (size_t b = 0; b < blocks; b++, tile += tile_block_bytes(type)) {
         size_t at = b * type_block_bytes(type);
         float *scales = (float *)(void *)(tile + tile_d_at(type));
-        for (size_t half = 0; half < 2; half++) {
+        size_t halves = 2;
+        OPAQUE(halves);
+        for (size_t half = 0; half < halves; half++) {
             const uint8_t *const *rows = p + 8 * half;
             __m256 d, min;
             if (type == KERN_Q2_K || type == KERN_Q3_K)

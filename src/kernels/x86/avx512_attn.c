@@ -60,6 +60,20 @@ INLINE __m512 reduce16(const __m512 v[16])
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
 }
 
+/* 16 elements from d, those in `mask`, of NQ queries and four positions. */
+INLINE void multiply16(const int NQ, enum kern_type type, struct attn_query *const *q,
+                       const void *k, size_t hd, size_t j, size_t d, __mmask16 mask, __m512 v[16])
+{
+    __m512 x[ATTN_BLOCK];
+    for (int i = 0; i < NQ; i++)
+        x[i] = _mm512_maskz_loadu_ps(mask, q[i]->q + d);
+    for (int y = 0; y < 4; y++) {
+        __m512 row = load16(type, k, (j + (size_t)y) * hd + d, mask);
+        for (int i = 0; i < NQ; i++)
+            v[4 * y + i] = _mm512_fmadd_ps(x[i], row, v[4 * y + i]);
+    }
+}
+
 /* NQ queries with four positions from j. */
 INLINE void scores4(const int NQ, enum kern_type type, struct attn_query *const *q, const void *k,
                     size_t hd, size_t j, float p[ATTN_BLOCK][KERN_PAGE])
@@ -67,17 +81,11 @@ INLINE void scores4(const int NQ, enum kern_type type, struct attn_query *const 
     __m512 v[16];
     for (int i = 0; i < 16; i++)
         v[i] = _mm512_setzero_ps();
-    for (size_t d = 0; d < hd; d += 16) {
-        __mmask16 mask = hd - d < 16 ? 0xff : 0xffff;
-        __m512 x[ATTN_BLOCK];
-        for (int i = 0; i < NQ; i++)
-            x[i] = _mm512_maskz_loadu_ps(mask, q[i]->q + d);
-        for (int y = 0; y < 4; y++) {
-            __m512 row = load16(type, k, (j + (size_t)y) * hd + d, mask);
-            for (int i = 0; i < NQ; i++)
-                v[4 * y + i] = _mm512_fmadd_ps(x[i], row, v[4 * y + i]);
-        }
-    }
+    size_t d = 0;
+    for (; d + 16 <= hd; d += 16)
+        multiply16(NQ, type, q, k, hd, j, d, 0xffff, v);
+    if (d < hd)
+        multiply16(NQ, type, q, k, hd, j, d, 0xff, v);
     __m512 s = reduce16(v);
     _mm_storeu_ps(&p[0][j], _mm512_castps512_ps128(s));
     if (NQ > 1)

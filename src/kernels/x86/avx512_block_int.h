@@ -36,13 +36,6 @@ INLINE size_t body_32(enum kern_type type)
     }
 }
 
-/* Values of nibbles, made unsigned. */
-INLINE __m512i table_bytes(const int8_t values[16], int offset, __m512i v)
-{
-    __m128i t = _mm_add_epi8(_mm_loadu_si128((const __m128i *)values), _mm_set1_epi8((char)offset));
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), v);
-}
-
 /* The fifth bit of element i is bit i of the row's dword. */
 INLINE void add_fifth_bits(__m512i h, __m512i v[8])
 {
@@ -51,31 +44,6 @@ INLINE void add_fifth_bits(__m512i h, __m512i v[8])
         __m512i bits = repeat_byte(h, i);
         v[2 * i] = add_where(v[2 * i], bits, even, _mm512_set1_epi8(16));
         v[2 * i + 1] = add_where(v[2 * i + 1], bits, odd, _mm512_set1_epi8(16));
-    }
-}
-
-/* Elements 4i to 4i + 3 of the block at p[row] + at, in the row's lane of v[i]. */
-INLINE void elements_32(enum kern_type type, const uint8_t *const p[ROWS], size_t at, __m512i v[8])
-{
-    if (type == KERN_Q8_0) {
-        dwords_8(p, at + 2, v);
-        for (int i = 0; i < 8; i++)
-            v[i] = _mm512_xor_si512(v[i], _mm512_set1_epi8((char)0x80));
-        return;
-    }
-    __m512i raw[4];
-    dwords_4(p, at + body_32(type), raw);
-    for (int i = 0; i < 4; i++) {
-        v[i] = low_nibbles(raw[i]);
-        v[i + 4] = high_nibbles(raw[i]);
-    }
-    if (type == KERN_Q5_0 || type == KERN_Q5_1)
-        add_fifth_bits(dwords_1(p, at + body_32(type) - 4), v);
-    for (int i = 0; i < 8; i++) {
-        if (type == KERN_IQ4_NL)
-            v[i] = table_bytes(iq4_values, 128, v[i]);
-        if (type == KERN_MXFP4)
-            v[i] = table_bytes(mxfp4_values, 16, v[i]);
     }
 }
 
@@ -89,20 +57,48 @@ INLINE __m512 powers_of_two(__m512i e)
     return _mm512_castsi512_ps(v);
 }
 
-/* Scales, and minima of the types that have them. */
-INLINE void scales_32(enum kern_type type, const uint8_t *const p[ROWS], size_t at, __m512 *d,
-                      __m512 *min)
+/* A block of 16 rows, as little worked on as will do to hold it. */
+struct piece {
+    __m512i raw[8]; /* four of nibbles */
+    __m512i fifth;
+    __m512 d, min;
+};
+
+INLINE void load_piece(enum kern_type type, const struct rows *p, struct piece *b)
 {
-    *min = _mm512_setzero_ps();
+    const size_t body = body_32(type);
+    if (type == KERN_Q8_0)
+        dwords_8(p, body, b->raw);
+    else
+        dwords_4(p, body, b->raw);
+    if (type == KERN_Q5_0 || type == KERN_Q5_1)
+        b->fifth = dwords_1(p, body - 4);
     if (type == KERN_MXFP4) {
-        *d = powers_of_two(bytes_1(p, at));
+        b->d = powers_of_two(_mm512_and_si512(dwords_1(p, 0), _mm512_set1_epi32(255)));
     } else if (has_min(type)) {
-        __m512i both = dwords_1(p, at);
-        *d = low_halves(both);
-        *min = low_halves(_mm512_srli_epi32(both, 16));
+        __m512i both = dwords_1(p, 0);
+        b->d = low_halves(both);
+        b->min = low_halves(_mm512_srli_epi32(both, 16));
     } else {
-        *d = halves_1(p, at);
+        b->d = halves_1(p, 0);
     }
+}
+
+/* Elements 4i to 4i + 3, in the row's lane of v[i]. */
+INLINE void elements_32(enum kern_type type, const struct piece *b, __m512i v[8])
+{
+    for (int i = 0; i < 8; i++) {
+        if (type == KERN_Q8_0)
+            v[i] = _mm512_xor_si512(b->raw[i], _mm512_set1_epi8((char)0x80));
+        else
+            v[i] = i < 4 ? low_nibbles(b->raw[i]) : high_nibbles(b->raw[i - 4]);
+        if (type == KERN_IQ4_NL)
+            v[i] = table_bytes(iq4_values, 128, v[i]);
+        if (type == KERN_MXFP4)
+            v[i] = table_bytes(mxfp4_values, 16, v[i]);
+    }
+    if (type == KERN_Q5_0 || type == KERN_Q5_1)
+        add_fifth_bits(b->fifth, v);
 }
 
 #endif

@@ -1,28 +1,45 @@
-/* avx512_few.c: products of quantised weights with up to four columns (decoding): weights are read
- * once, 16 rows at a time, turned so that a row has a lane of its own and multiplied at once; sums
- * never cross lanes. */
+/* avx512_few.c: products of weights in blocks of 32 with up to eight columns (decoding): weights
+ * are read once, 16 rows at a time, turned so that a row has a lane of its own and multiplied at
+ * once; sums never cross lanes. */
 #include "avx512_block_int.h"
-#include "avx512_super_int.h"
 
-/* ---- blocks of 32 ---- */
+/* The elements of 16 rows are added to the sums of NC columns from c on, whose chains run side by
+ * side. One or two columns have two chains each: few long ones would leave the processor waiting.
+ */
+INLINE void add_columns(enum kern_type type, const int C, const int NC, int c,
+                        const struct piece *b, const __m512i v[8], const uint8_t *x,
+                        __m512 acc[FEW])
+{
+    const int chains = C <= 2 ? 2 : 1;
+    __m512i dot[4][2];
+    for (int j = 0; j < NC; j++) {
+        dot[j][0] = offset_32(type, spread_int(x + X32_NEG(C) + 4 * (c + j)));
+        dot[j][1] = _mm512_setzero_si512();
+    }
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < NC; j++)
+            dot[j][i % chains] =
+                _mm512_dpbusd_epi32(dot[j][i % chains], v[i], spread_int(x + 4 * (C * i + c + j)));
+    for (int j = 0; j < NC; j++) {
+        __m512 scale = _mm512_mul_ps(b->d, spread_float(x + X32_D(C) + 4 * (c + j)));
+        if (chains == 2)
+            dot[j][0] = _mm512_add_epi32(dot[j][0], dot[j][1]);
+        acc[c + j] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[j][0]), acc[c + j]);
+        if (has_min(type)) {
+            __m512 sum = spread_float(x + X32_DS(C) + 4 * (c + j));
+            acc[c + j] = _mm512_fmadd_ps(b->min, sum, acc[c + j]);
+        }
+    }
+}
 
 /* A block of 16 rows is added to the sums of C columns. */
-INLINE void add_block_32(enum kern_type type, const int C, const uint8_t *const p[ROWS], size_t at,
-                         const uint8_t *x, __m512 acc[FEW])
+INLINE void add_block_32(enum kern_type type, const int C, const struct piece *b, const uint8_t *x,
+                         __m512 acc[FEW])
 {
     __m512i v[8];
-    __m512 d, min;
-    elements_32(type, p, at, v);
-    scales_32(type, p, at, &d, &min);
-    for (int c = 0; c < C; c++) {
-        __m512i dot = offset_32(type, spread_int(x + X32_NEG(C) + 4 * c));
-        for (int i = 0; i < 8; i++)
-            dot = _mm512_dpbusd_epi32(dot, v[i], spread_int(x + 4 * (C * i + c)));
-        __m512 scale = _mm512_mul_ps(d, spread_float(x + X32_D(C) + 4 * c));
-        acc[c] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot), acc[c]);
-        if (has_min(type))
-            acc[c] = _mm512_fmadd_ps(min, spread_float(x + X32_DS(C) + 4 * c), acc[c]);
-    }
+    elements_32(type, b, v);
+    for (int c = 0; c < C; c += 4)
+        add_columns(type, C, C < 4 ? C : 4, c, b, v, x, acc);
 }
 
 INLINE void rows_32(enum kern_type type, const int C, const struct kern_mul *m)
@@ -30,15 +47,21 @@ INLINE void rows_32(enum kern_type type, const int C, const struct kern_mul *m)
     const size_t bytes = type_block_bytes(type);
     size_t blocks = m->w->k / BLOCK;
     prefetch_first(m);
-    for (size_t r = m->r0; r < m->r1; r += ROWS) {
-        const uint8_t *p[ROWS], *x = m->act;
+    for (size_t r = m->r0, skip; r < m->r1; r += rows_of(m->w, 1)) {
+        const struct rows from = rows_from(m->w, r, &skip);
+        const uint8_t *x = m->act;
         __m512 acc[FEW];
-        row_pointers(m, r, p);
         for (int c = 0; c < C; c++)
             acc[c] = _mm512_setzero_ps();
+        struct piece now;
+        load_piece(type, &from, &now);
         for (size_t b = 0; b < blocks; b++, x += X32_BYTES(C)) {
+            struct rows p = rows_at(&from, (b + 1 < blocks ? b + 1 : b) * bytes);
+            struct piece next; /* is taken up while this one is multiplied */
             prefetch_ahead(m, r, b, ROWS * bytes);
-            add_block_32(type, C, p, b * bytes, x, acc);
+            load_piece(type, &p, &next);
+            add_block_32(type, C, &now, x, acc);
+            now = next;
         }
         for (int c = 0; c < C && (size_t)c < m->n; c++)
             store_rows(m, r, (size_t)c, acc[c]);
@@ -50,7 +73,8 @@ INLINE void type_32(enum kern_type type, const struct kern_mul *m)
     switch (group_cols(m->n)) {
     case 1: rows_32(type, 1, m); break;
     case 2: rows_32(type, 2, m); break;
-    default: rows_32(type, 4, m); break;
+    case 4: rows_32(type, 4, m); break;
+    default: rows_32(type, 8, m); break;
     }
 }
 
@@ -64,111 +88,5 @@ void avx512_few_32(const struct kern_mul *m)
     case KERN_Q8_0: type_32(KERN_Q8_0, m); break;
     case KERN_IQ4_NL: type_32(KERN_IQ4_NL, m); break;
     default: type_32(KERN_MXFP4, m); break;
-    }
-}
-
-/* ---- blocks of 256 ---- */
-
-/* Group g of 32 elements is added to the integer sums of C columns. */
-INLINE void add_group(enum kern_type type, const int C, const struct head *h, int g,
-                      const __m512i v[8], const uint8_t *x, __m512i sum[FEW])
-{
-    const int parts = type == KERN_Q6_K ? 2 : 1, len = 8 / parts;
-    for (int part = 0; part < parts; part++) {
-        int sub = g * parts + part;
-        __m512i scale = _mm512_setzero_si512();
-        if (!is_scaled(type))
-            scale = scale_of(type, h, sub);
-        for (int c = 0; c < C; c++) {
-            __m512i dot =
-                is_scaled(type) ? _mm512_setzero_si512() : offset_256(type, C, x + 4 * c, sub);
-            for (int i = part * len; i < part * len + len; i++)
-                dot = _mm512_dpbusd_epi32(dot, v[i], spread_int(x + 4 * (C * (8 * g + i) + c)));
-            if (!is_scaled(type))
-                dot = _mm512_mullo_epi32(dot, scale);
-            sum[c] = _mm512_add_epi32(sum[c], dot);
-        }
-    }
-}
-
-/* The sums of a block become part of the results. */
-INLINE void end_block(enum kern_type type, const int C, const struct head *h, const uint8_t *x,
-                      const __m512i sum[FEW], __m512 acc[FEW])
-{
-    __m512i pair[8];
-    for (int j = 0; j < pair_count(type); j++)
-        pair[j] = min_pair(h, j);
-    for (int c = 0; c < C; c++) {
-        __m512i s = sum[c], mins = _mm512_setzero_si512();
-        __m512 dx = spread_float(x + X256_D(C) + 4 * c);
-        if (type == KERN_Q3_K)
-            s = _mm512_sub_epi32(_mm512_setzero_si512(), s);
-        acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(h->d, dx), _mm512_cvtepi32_ps(s), acc[c]);
-        if (!pair_count(type))
-            continue;
-        const uint8_t *sums = x + (type == KERN_Q2_K ? X256_PAIR16(C) : X256_PAIR32(C)) + 4 * c;
-        for (int j = 0; j < pair_count(type); j++)
-            mins = _mm512_dpwssd_epi32(mins, pair[j], spread_int(sums + 4 * C * j));
-        acc[c] = _mm512_fnmadd_ps(_mm512_mul_ps(h->dmin, dx), _mm512_cvtepi32_ps(mins), acc[c]);
-    }
-}
-
-INLINE void add_block_256(enum kern_type type, const int C, const uint8_t *const p[ROWS], size_t at,
-                          const uint8_t *x, __m512 acc[FEW])
-{
-    const int groups = part_groups(type);
-    struct head h;
-    __m512i raw[16], high[8], v[8], sum[FEW];
-    load_head(type, p, at, &h);
-    for (int c = 0; c < C; c++)
-        sum[c] = type == KERN_Q3_K ? offset_256(type, C, x + 4 * c, 0) : _mm512_setzero_si512();
-    for (int part = 0; part < 8 / groups; part++) {
-        load_part(type, p, at, part, raw, high);
-        for (int j = 0; j < groups; j++) {
-            elements_256(type, &h, part, j, raw, high, v);
-            add_group(type, C, &h, part * groups + j, v, x, sum);
-        }
-    }
-    end_block(type, C, &h, x, sum, acc);
-}
-
-INLINE void rows_256(enum kern_type type, const int C, const struct kern_mul *m)
-{
-    const size_t bytes = type_block_bytes(type);
-    size_t blocks = m->w->k / SUPER;
-    prefetch_first(m);
-    for (size_t r = m->r0; r < m->r1; r += ROWS) {
-        const uint8_t *p[ROWS], *x = m->act;
-        __m512 acc[FEW];
-        row_pointers(m, r, p);
-        for (int c = 0; c < C; c++)
-            acc[c] = _mm512_setzero_ps();
-        for (size_t b = 0; b < blocks; b++, x += X256_BYTES(C)) {
-            prefetch_ahead(m, r, b, ROWS * bytes);
-            add_block_256(type, C, p, b * bytes, x, acc);
-        }
-        for (int c = 0; c < C && (size_t)c < m->n; c++)
-            store_rows(m, r, (size_t)c, acc[c]);
-    }
-}
-
-INLINE void type_256(enum kern_type type, const struct kern_mul *m)
-{
-    switch (group_cols(m->n)) {
-    case 1: rows_256(type, 1, m); break;
-    case 2: rows_256(type, 2, m); break;
-    default: rows_256(type, 4, m); break;
-    }
-}
-
-void avx512_few_256(const struct kern_mul *m)
-{
-    switch (m->w->type) {
-    case KERN_Q2_K: type_256(KERN_Q2_K, m); break;
-    case KERN_Q3_K: type_256(KERN_Q3_K, m); break;
-    case KERN_Q4_K: type_256(KERN_Q4_K, m); break;
-    case KERN_Q5_K: type_256(KERN_Q5_K, m); break;
-    case KERN_Q6_K: type_256(KERN_Q6_K, m); break;
-    default: type_256(KERN_IQ4_XS, m); break;
     }
 }

@@ -26,9 +26,11 @@ INLINE void tile(const int NR, const int NC, enum kern_type type, const struct k
                  size_t r, size_t c)
 {
     const struct kern_mat *w = m->w;
+    const size_t bytes = type == KERN_F32 ? 4 : 2;
     size_t padded = round_up(w->k, 16);
     const float *x = (const float *)m->act + c * padded;
     const uint8_t *row = (const uint8_t *)w->data + r * w->stride;
+    const uint8_t *ahead = c == 0 && r + 2 * NR <= m->r1 ? row + NR * w->stride : NULL;
     __m512 acc[4][4];
     for (int a = 0; a < NR; a++)
         for (int b = 0; b < NC; b++)
@@ -36,6 +38,8 @@ INLINE void tile(const int NR, const int NC, enum kern_type type, const struct k
     for (size_t i = 0; i < padded; i += 16) {
         __mmask16 mask = w->k - i < 16 ? (__mmask16)((1u << (w->k - i)) - 1) : 0xffff;
         __m512 v[4];
+        if (ahead) /* strided streams are more than the hardware's prefetcher follows */
+            prefetch(ahead + NR * i * bytes, NR * 16 * bytes);
         for (int a = 0; a < NR; a++)
             v[a] = weights(type, row + (size_t)a * w->stride, i, mask);
         for (int b = 0; b < NC; b++) {
@@ -49,22 +53,32 @@ INLINE void tile(const int NR, const int NC, enum kern_type type, const struct k
             m->out[(c + (size_t)b) * m->out_stride + r + (size_t)a] = sum_lanes(acc[a][b]);
 }
 
-INLINE void rows_of(const int NR, enum kern_type type, const struct kern_mul *m, size_t r)
+/* Columns [c, end) of NR rows. */
+INLINE void some_rows(const int NR, enum kern_type type, const struct kern_mul *m, size_t r,
+                      size_t c, size_t end)
 {
-    size_t c = 0;
-    for (; c + 4 <= m->n; c += 4)
+    for (; c + 4 <= end; c += 4)
         tile(NR, 4, type, m, r, c);
-    for (; c < m->n; c++)
+    for (; c + 2 <= end; c += 2)
+        tile(NR, 2, type, m, r, c);
+    for (; c < end; c++)
         tile(NR, 1, type, m, r, c);
 }
 
+/* As many columns at a time as stay in the second cache. */
+#define BESIDE ((size_t)512 << 10)
+
 INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
-    size_t r = m->r0;
-    for (; r + 4 <= m->r1; r += 4)
-        rows_of(4, type, m, r);
-    for (; r < m->r1; r++)
-        rows_of(1, type, m, r);
+    size_t some = BESIDE / (round_up(m->w->k, 16) * sizeof(float)) / 4 * 4;
+    some = some < 8 ? 8 : some;
+    for (size_t c = 0; c < m->n; c += some) {
+        size_t end = c + some < m->n ? c + some : m->n, r = m->r0;
+        for (; r + 4 <= m->r1; r += 4)
+            some_rows(4, type, m, r, c, end);
+        for (; r < m->r1; r++)
+            some_rows(1, type, m, r, c, end);
+    }
 }
 
 void avx512_mul_float(const struct kern_mul *m)

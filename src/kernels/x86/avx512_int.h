@@ -32,20 +32,20 @@ void avx512_many_32(const struct kern_mul *m); /* more */
 void avx512_many_256(const struct kern_mul *m);
 
 /* ---- packed activations of quantised weights (avx512_pack.c makes them) ----
- * Columns stand in groups of C: 1 or 2 when n is, else 4; the last column is repeated to fill the
- * last group. Four bytes of each column of a group lie side by side, so that a vector of weights
- * (16 rows, 4 elements of each) meets every column in turn. All weights are made unsigned by an
- * offset; sums of the activations take it off again.
+ * Columns stand in groups of C: 1 or 2 when n is, 8 for 5 to 8 columns, else 4; the last column is
+ * repeated to fill the last group. Four bytes of each column of a group lie side by side, so that a
+ * vector of weights (16 rows, 4 elements of each) meets every column in turn. All weights are made
+ * unsigned by an offset; sums of the activations take it off again.
  *
  * Blocks of 32, in chunks of eight: [chunk][group][block].
  * Blocks of 256: [block][group]. */
-#define FEW 4
+#define FEW 8 /* as many columns are multiplied without a tile, in one group */
 #define COLS 4
 #define CHUNK 8
 
 static inline size_t group_cols(size_t n)
 {
-    return n <= 2 ? n : COLS;
+    return n <= 2 ? n : n > COLS && n <= FEW ? FEW : COLS;
 }
 
 static inline size_t group_count(size_t n)
@@ -60,16 +60,18 @@ static inline size_t group_count(size_t n)
 #define X32_DS(C) (40 * (C))
 #define X32_BYTES(C) (44 * (C))
 
-/* A block of 256: q int8 [64][C][4]; d float[C]; less the sums of q, int32: of all [C], of 32
- * elements [8][C], of 16 [16][C]; the sums again as pairs of int16: of 32 elements [4][C], of 16
- * [8][C]. */
+/* A block of 256: q int8 [64][C][4]; d float[C]; what takes the offset of the elements off again,
+ * int32: -128 times the sum of q of all (for Q3_K) [C] and of 32 elements (IQ4_XS) [8][C], -32
+ * times that of 16 (Q6_K) [16][C]; sums as pairs of int16: of 32 elements [4][C], of 16 [8][C]; the
+ * largest sum of magnitudes of 16 elements, int32[C]. */
 #define X256_D(C) (256 * (C))
-#define X256_NEG(C) (260 * (C))
+#define X256_NEG256(C) (260 * (C))
 #define X256_NEG32(C) (264 * (C))
 #define X256_NEG16(C) (296 * (C))
 #define X256_PAIR32(C) (360 * (C))
 #define X256_PAIR16(C) (376 * (C))
-#define X256_BYTES(C) (408 * (C))
+#define X256_TOP16(C) (408 * (C))
+#define X256_BYTES(C) (412 * (C))
 
 INLINE __m512i spread_int(const uint8_t *p)
 {
@@ -88,21 +90,55 @@ INLINE __m512 spread_float(const uint8_t *p)
 /* ---- 16 rows of weights ---- */
 #define ROWS 16
 
-/* Pointers to ROWS rows from r; past r1 the last row again, whose results are thrown away. */
-INLINE void row_pointers(const struct kern_mul *m, size_t r, const uint8_t *p[ROWS])
+/* 16 rows: row 4j + e begins at b[j] + e * s. So few numbers stay in registers, where 16 pointers
+ * would not. */
+struct rows {
+    const uint8_t *b[4];
+    size_t s, s3; /* the stride, and three of them */
+};
+
+/* `at` bytes further on. The compiler may not know how the numbers hang together, or it would make
+ * 16 pointers of them again. */
+INLINE struct rows rows_at(const struct rows *p, size_t at)
 {
-    for (size_t i = 0; i < ROWS; i++) {
-        size_t row = r + i < m->r1 ? r + i : m->r1 - 1;
-        p[i] = (const uint8_t *)m->w->data + row * m->w->stride;
-    }
+    struct rows q = *p;
+    for (int j = 0; j < 4; j++)
+        q.b[j] += at;
+    __asm__("" : "+r"(q.b[0]), "+r"(q.b[1]), "+r"(q.b[2]), "+r"(q.b[3]), "+r"(q.s), "+r"(q.s3));
+    return q;
 }
 
-/* Stores ROWS results of column c, fewer at the end. */
+INLINE const uint8_t *row(const struct rows *p, int i)
+{
+    const uint8_t *b = p->b[i / 4];
+    return i % 4 == 0 ? b : i % 4 == 1 ? b + p->s : i % 4 == 2 ? b + 2 * p->s : b + p->s3;
+}
+
+/* 16 rows of which the first is row r, or the last is the matrix's last; `skip` is where r is among
+ * them. A matrix of fewer rows than 16 shows row r in all lanes. */
+INLINE struct rows rows_from(const struct kern_mat *w, size_t r, size_t *skip)
+{
+    size_t first = r + ROWS <= w->rows ? r : w->rows < ROWS ? r : w->rows - ROWS;
+    size_t stride = w->rows < ROWS ? 0 : w->stride;
+    const uint8_t *b = (const uint8_t *)w->data + first * w->stride;
+    *skip = r - first;
+    return (struct rows){{b, b + 4 * stride, b + 8 * stride, b + 12 * stride}, stride, 3 * stride};
+}
+
+/* Rows that `strips` times 16 lanes stand for. */
+INLINE size_t rows_of(const struct kern_mat *w, size_t strips)
+{
+    return w->rows < ROWS ? 1 : strips * ROWS;
+}
+
+/* Stores the results of column c for the rows that rows_from(r) took. */
 INLINE void store_rows(const struct kern_mul *m, size_t r, size_t c, __m512 sum)
 {
-    size_t left = m->r1 - r;
-    __mmask16 rows = left < ROWS ? (__mmask16)((1u << left) - 1) : 0xffff;
-    _mm512_mask_storeu_ps(m->out + c * m->out_stride + r, rows, sum);
+    size_t skip, left = m->r1 - r, most = rows_of(m->w, 1);
+    rows_from(m->w, r, &skip);
+    uint32_t lanes = (1u << (left < most ? left : most)) - 1;
+    float *out = m->out + c * m->out_stride + r - skip;
+    _mm512_mask_storeu_ps(out, (__mmask16)(lanes << skip), sum);
 }
 
 /* Strided streams are more than the hardware's prefetcher follows, so weights are asked for in the
@@ -123,11 +159,12 @@ INLINE void prefetch_first(const struct kern_mul *m)
     prefetch((const uint8_t *)m->w->data + m->r0 * m->w->stride, rows * m->w->stride);
 }
 
-/* Block `block` of some rows from r is worked on, which has `bytes` bytes in all of them. */
-INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t block, size_t bytes)
+/* Part `part` of some rows from r is worked on, which has `bytes` bytes in all of them. Parts are
+ * small: the processor waits where more lines are asked for at once than it can keep count of. */
+INLINE void prefetch_ahead(const struct kern_mul *m, size_t r, size_t part, size_t bytes)
 {
     if (r + AHEAD < m->r1)
-        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + block * bytes, bytes);
+        prefetch((const uint8_t *)m->w->data + (r + AHEAD) * m->w->stride + part * bytes, bytes);
 }
 
 #endif

@@ -12,19 +12,20 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
                    size_t blocks, uint8_t *tile)
 {
     const size_t bytes = type_block_bytes(type);
-    const uint8_t *p[ROWS];
-    row_pointers(m, r, p);
+    size_t skip;
+    const struct rows from = rows_from(m->w, r, &skip);
     for (size_t b = block; b < block + blocks; b++, tile += TILE_BLOCK) {
+        struct rows p = rows_at(&from, b * bytes);
+        struct piece piece;
         __m512i v[8];
-        __m512 d, min;
         prefetch_ahead(m, r, b, ROWS * bytes);
-        elements_32(type, p, b * bytes, v);
-        scales_32(type, p, b * bytes, &d, &min);
+        load_piece(type, &p, &piece);
+        elements_32(type, &piece, v);
         for (int i = 0; i < 8; i++)
             _mm512_store_si512(tile + 64 * i, v[i]);
-        _mm512_store_ps(tile + 512, d);
+        _mm512_store_ps(tile + 512, piece.d);
         if (has_min(type))
-            _mm512_store_ps(tile + 576, min);
+            _mm512_store_ps(tile + 576, piece.min);
     }
 }
 
@@ -100,7 +101,7 @@ INLINE void mul_strips(const int S, enum kern_type type, const struct kern_mul *
 INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    for (size_t r = m->r0, strips; r < m->r1; r += strips * ROWS) {
+    for (size_t r = m->r0, strips; r < m->r1; r += rows_of(m->w, strips)) {
         strips = next_strips(m->r1 - r);
         switch (strips) {
         case 1: mul_strips(1, type, m, r); break;

@@ -95,27 +95,29 @@ INLINE __m128i sixteen(const float *const x[ITEMS], size_t at, const __m512 by[I
     return sum;
 }
 
-/* ---- storing them: item t is column t % C of the group's block t / C ---- */
+/* ---- storing them ----
+ * Item t is column t % C of the group's block t / C. Of groups of eight, out begins with the first
+ * of the four columns. */
 
 INLINE void store_q(const int C, uint8_t *const out[ITEMS], size_t at, const __m128i q[ITEMS],
                     const __m128i wide[4])
 {
     for (int t = 0; t < ITEMS; t++) {
-        if (C == 4)
-            _mm_storeu_si128((__m128i *)(out[0] + 4 * at + 16 * t), wide[t]);
+        if (C >= 4)
+            _mm_storeu_si128((__m128i *)(out[0] + C * at + (size_t)(4 * C * t)), wide[t]);
         else if (C == 1)
             _mm_storeu_si128((__m128i *)(out[t] + at), q[t]);
         else
-            _mm_storeu_si128((__m128i *)(out[t / 2 * 2] + 2 * at + 16 * (t % 2)),
+            _mm_storeu_si128((__m128i *)(out[t / 2 * 2] + 2 * at + (size_t)(16 * (t % 2))),
                              t % 2 ? _mm_unpackhi_epi32(q[t - 1], q[t])
                                    : _mm_unpacklo_epi32(q[t], q[t + 1]));
     }
 }
 
-/* The j-th of a run of dwords for each column. */
+/* One of a run of dwords for each column. */
 INLINE void store_dwords(const int C, uint8_t *const out[ITEMS], size_t at, __m128i v)
 {
-    if (C == 4) {
+    if (C >= 4) {
         _mm_storeu_si128((__m128i *)(out[0] + at), v);
         return;
     }
@@ -125,14 +127,23 @@ INLINE void store_dwords(const int C, uint8_t *const out[ITEMS], size_t at, __m1
         memcpy(out[t] + at + (size_t)(4 * (t % C)), &lane[t], 4);
 }
 
-INLINE __m128i negated(__m128i v)
+INLINE __m128i negated(__m128i v, int shift)
 {
-    return _mm_sub_epi32(_mm_setzero_si128(), v);
+    return _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32(v, shift));
 }
 
 INLINE __m128i paired(__m128i a, __m128i b)
 {
     return _mm_or_si128(_mm_and_si128(a, _mm_set1_epi32(0xffff)), _mm_slli_epi32(b, 16));
+}
+
+/* Sums of the magnitudes of 16 elements of each block. */
+INLINE __m128i magnitude_sums(const __m128i wide[4])
+{
+    __m128i sum = _mm_setzero_si128();
+    for (int j = 0; j < 4; j++)
+        sum = _mm_dpbusd_epi32(sum, _mm_abs_epi8(wide[j]), _mm_set1_epi8(1));
+    return sum;
 }
 
 INLINE void pack_32(const int C, const float *const x[ITEMS], uint8_t *const out[ITEMS])
@@ -146,7 +157,7 @@ INLINE void pack_32(const int C, const float *const x[ITEMS], uint8_t *const out
         store_q(C, out, at, q, wide);
     }
     store_dwords(C, out, X32_D(C), _mm_castps_si128(d));
-    store_dwords(C, out, X32_NEG(C), negated(sum));
+    store_dwords(C, out, X32_NEG(C), negated(sum, 0));
     store_dwords(C, out, X32_DS(C), _mm_castps_si128(_mm_mul_ps(d, _mm_cvtepi32_ps(sum))));
 }
 
@@ -154,46 +165,51 @@ INLINE void pack_256(const int C, const float *const x[ITEMS], uint8_t *const ou
 {
     __m512 by[ITEMS];
     __m128 d = scales(x, SUPER, by);
-    __m128i all = _mm_setzero_si128(), before = all;
+    __m128i all = _mm_setzero_si128(), before = all, top = all;
     for (size_t i = 0; i < 8; i++) { /* 32 elements */
         __m128i q[ITEMS], wide[4], sum[2], both;
         for (size_t j = 0; j < 2; j++) {
             size_t sub = 2 * i + j;
             sum[j] = sixteen(x, 16 * sub, by, q, wide);
+            top = _mm_max_epi32(top, magnitude_sums(wide));
             store_q(C, out, 16 * sub, q, wide);
-            store_dwords(C, out, X256_NEG16(C) + 4 * C * sub, negated(sum[j]));
+            store_dwords(C, out, X256_NEG16(C) + 4 * C * sub, negated(sum[j], 5));
         }
         both = _mm_add_epi32(sum[0], sum[1]);
         all = _mm_add_epi32(all, both);
         store_dwords(C, out, X256_PAIR16(C) + 4 * C * i, paired(sum[0], sum[1]));
-        store_dwords(C, out, X256_NEG32(C) + 4 * C * i, negated(both));
+        store_dwords(C, out, X256_NEG32(C) + 4 * C * i, negated(both, 7));
         if (i % 2)
             store_dwords(C, out, X256_PAIR32(C) + 4 * C * (i / 2), paired(before, both));
         before = both;
     }
     store_dwords(C, out, X256_D(C), _mm_castps_si128(d));
-    store_dwords(C, out, X256_NEG(C), negated(all));
+    store_dwords(C, out, X256_NEG256(C), negated(all, 7));
+    store_dwords(C, out, X256_TOP16(C), top);
 }
 
-/* Blocks [i, end) of a group of C columns, those from `cols` on a repetition of the last. Blocks
- * beyond the end repeat the last one, at the same place. */
+/* Blocks [i, end) of a group of C columns, from column `first` on, those from `cols` on a
+ * repetition of the last. Blocks beyond the end repeat the last one, at the same place. */
 INLINE void pack_blocks(const int C, const size_t len, const float *x, size_t stride, size_t cols,
-                        size_t i, size_t end, uint8_t *out)
+                        size_t first, size_t i, size_t end, uint8_t *out)
 {
     const size_t bytes = len == BLOCK ? X32_BYTES(C) : X256_BYTES(C);
-    for (size_t first = i; i < end; i += ITEMS / C) {
-        const float *from[ITEMS];
+    const size_t wide = C < ITEMS ? C : ITEMS; /* columns at a time */
+    out += 4 * first;
+    for (size_t from = i; i < end; i += ITEMS / wide) {
+        const float *in[ITEMS];
         uint8_t *to[ITEMS];
         for (size_t t = 0; t < ITEMS; t++) {
-            size_t c = t % C < cols ? t % C : cols - 1;
-            size_t b = i + t / C < end ? i + t / C : end - 1;
-            from[t] = x + c * stride + b * len;
-            to[t] = out + (b - first) * bytes;
+            size_t c = first + t % wide, b = i + t / wide;
+            c = c < cols ? c : cols - 1;
+            b = b < end ? b : end - 1;
+            in[t] = x + c * stride + b * len;
+            to[t] = out + (b - from) * bytes;
         }
         if (len == BLOCK)
-            pack_32(C, from, to);
+            pack_32(C, in, to);
         else
-            pack_256(C, from, to);
+            pack_256(C, in, to);
     }
 }
 
@@ -205,14 +221,15 @@ INLINE void pack_groups(const int C, const size_t len, const float *x, size_t st
     const size_t run = len == BLOCK ? CHUNK : 1;
     size_t blocks = k / len, groups = group_count(n);
     if (groups == 1) {
-        pack_blocks(C, len, x, stride, c1, 0, blocks, out);
+        for (size_t first = 0; first < (size_t)C; first += ITEMS)
+            pack_blocks(C, len, x, stride, c1, first, 0, blocks, out);
         return;
     }
     for (size_t c = c0; c < c1; c += C) {
         for (size_t i = 0; i < blocks; i += run) {
             size_t end = i + run < blocks ? i + run : blocks;
             uint8_t *to = out + (i * groups + c / C * (end - i)) * bytes;
-            pack_blocks(C, len, x + c * stride, stride, c1 - c, i, end, to);
+            pack_blocks(C, len, x + c * stride, stride, c1 - c, 0, i, end, to);
         }
     }
 }
@@ -223,6 +240,7 @@ INLINE void pack_quant(const size_t len, const float *x, size_t stride, size_t n
     switch (group_cols(n)) {
     case 1: pack_groups(1, len, x, stride, n, k, c0, c1, out); break;
     case 2: pack_groups(2, len, x, stride, n, k, c0, c1, out); break;
+    case 8: pack_groups(8, len, x, stride, n, k, c0, c1, out); break;
     default: pack_groups(4, len, x, stride, n, k, c0, c1, out); break;
     }
 }

@@ -1,15 +1,31 @@
 /* avx512_super.c: products of weights in blocks of 256 with many columns (avx512_tile_int.h tells
  * the order of work).
  *
- * Tile: of each strip one block: w [64][16 rows] uint8[4]; scales int32 [16][16]; minima as pairs
- * of int16 [8][16]; d float[16]; dmin float[16]. */
+ * Tile: of each strip one block: w [64][16 rows] uint8[4]; scales int32 [16][16]; scales as pairs
+ * of int16 [8][16]; minima as such pairs [8][16]; d float[16]; dmin float[16]. */
 #include "avx512_super_int.h"
 #include "avx512_tile_int.h"
 
 #define TILE_SCALE (64 * 64)
-#define TILE_MIN (TILE_SCALE + 16 * 64)
+#define TILE_PAIR (TILE_SCALE + 16 * 64)
+#define TILE_MIN (TILE_PAIR + 8 * 64)
 #define TILE_D (TILE_MIN + 8 * 64)
 #define TILE_STRIP (TILE_D + 2 * 64)
+
+INLINE bool is_scaled(enum kern_type type) /* the tile has scale times element */
+{
+    return type == KERN_Q2_K || type == KERN_Q3_K;
+}
+
+/* Of Q6_K and Q4_K the sum of a sub-block (-32 * x, or 15 * 2 * x at most) fits 16 bits when the
+ * magnitudes of 16 activations add up to no more than this, as they nearly always do. Then two
+ * sub-blocks share a sum, and one instruction multiplies both by their scales. */
+#define TOP16 1023
+
+INLINE bool can_pair(enum kern_type type)
+{
+    return type == KERN_Q6_K || type == KERN_Q4_K;
+}
 
 size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
 {
@@ -21,8 +37,13 @@ size_t avx512_mul_scratch(enum kern_type type, size_t n, size_t k)
 
 INLINE void unpack_head(enum kern_type type, const struct head *h, uint8_t *tile)
 {
-    for (int j = 0; j < scale_count(type); j++)
+    for (int j = 0; j < scale_count(type) && !is_scaled(type); j++)
         _mm512_store_si512(tile + TILE_SCALE + 64 * j, scale_of(type, h, j));
+    for (int j = 0; j < scale_count(type) / 2 && can_pair(type); j++) {
+        __m512i first = _mm512_slli_epi32(scale_of(type, h, 2 * j), 16);
+        __m512i pair = _mm512_mask_mov_epi16(first, 0x55555555, scale_of(type, h, 2 * j + 1));
+        _mm512_store_si512(tile + TILE_PAIR + 64 * j, pair);
+    }
     for (int j = 0; j < pair_count(type); j++)
         _mm512_store_si512(tile + TILE_MIN + 64 * j, min_pair(h, j));
     _mm512_store_ps(tile + TILE_D, h->d);
@@ -34,20 +55,23 @@ INLINE void unpack(enum kern_type type, const struct kern_mul *m, size_t r, size
                    uint8_t *tile)
 {
     const int groups = part_groups(type);
-    const size_t bytes = type_block_bytes(type), at = block * bytes;
-    const uint8_t *p[ROWS];
+    const size_t bytes = type_block_bytes(type), eighth = ROWS * bytes / 8;
+    size_t skip;
+    const struct rows from = rows_from(m->w, r, &skip), p = rows_at(&from, block * bytes);
     struct head h;
-    __m512i raw[16], high[8], v[8];
-    row_pointers(m, r, p);
-    prefetch_ahead(m, r, block, ROWS * bytes);
-    load_head(type, p, at, &h);
+    __m512i raw[8], high[8], v[8];
+    load_head(type, &p, &h);
     unpack_head(type, &h, tile);
     for (int part = 0; part < 8 / groups; part++) {
-        load_part(type, p, at, part, raw, high);
-        for (int j = 0; j < groups; j++, tile += 8 * 64) {
-            elements_256(type, &h, part, j, raw, high, v);
+        load_part(type, &p, part, raw, high);
+        for (int j = 0; j < groups; j++) {
+            uint8_t *to = tile + 8 * 64 * group_of(type, part, j);
+            prefetch_ahead(m, r, 8 * block + (size_t)(part * groups + j), eighth);
             for (int i = 0; i < 8; i++)
-                _mm512_store_si512(tile + 64 * i, v[i]);
+                v[i] = is_scaled(type) ? scaled_23(type, &h, part, j, i, raw, high)
+                                       : element_256(type, part, j, i, raw, high);
+            for (int i = 0; i < 8; i++)
+                _mm512_store_si512(to + 64 * i, v[i]);
         }
     }
 }
@@ -90,13 +114,50 @@ INLINE void scaled_sums(const int S, enum kern_type type, const uint8_t *w, cons
     }
 }
 
+/* The same when sub-blocks can share a sum: the first goes to the upper half, the second, begun at
+ * 2^15 so that it never borrows, to the lower. */
+INLINE void paired_sums(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
+                        __m512i sum[COLS][STRIPS])
+{
+    const int len = 64 / scale_count(type);
+    const __m512i half = _mm512_set1_epi32(0x8000);
+    for (int c = 0; c < COLS; c++)
+        for (int s = 0; s < S; s++)
+            sum[c][s] = _mm512_setzero_si512();
+    for (int j = 0, pairs = opaque(scale_count(type) / 2); j < pairs; j++) {
+        __m512i dot[COLS][STRIPS];
+        for (int c = 0; c < COLS; c++)
+            for (int s = 0; s < S; s++)
+                dot[c][s] = offset_256(type, COLS, x + 4 * c, 2 * j);
+        add_products(S, len, w + 64 * len * (2 * j), x + 4 * COLS * len * (2 * j), dot);
+        for (int c = 0; c < COLS; c++) {
+            __m512i next = _mm512_add_epi32(offset_256(type, COLS, x + 4 * c, 2 * j + 1), half);
+            for (int s = 0; s < S; s++)
+                dot[c][s] = _mm512_add_epi32(_mm512_slli_epi32(dot[c][s], 16), next);
+        }
+        add_products(S, len, w + 64 * len * (2 * j + 1), x + 4 * COLS * len * (2 * j + 1), dot);
+        for (int s = 0; s < S; s++) {
+            __m512i pair = _mm512_load_si512(w + s * TILE_STRIP + TILE_PAIR + 64 * j);
+            for (int c = 0; c < COLS; c++)
+                sum[c][s] = _mm512_dpwssd_epi32(sum[c][s], _mm512_xor_si512(dot[c][s], half), pair);
+        }
+    }
+}
+
+INLINE bool all_small(const uint8_t *x)
+{
+    __m128i top = _mm_loadu_si128((const __m128i *)(x + X256_TOP16(COLS)));
+    return !_mm_cmpgt_epi32_mask(top, _mm_set1_epi32(TOP16));
+}
+
 /* Of one whose elements come multiplied. */
 INLINE void plain_sums(const int S, enum kern_type type, const uint8_t *w, const uint8_t *x,
                        __m512i sum[COLS][STRIPS])
 {
     for (int c = 0; c < COLS; c++)
         for (int s = 0; s < S; s++)
-            sum[c][s] = offset_256(type, COLS, x + 4 * c, 0);
+            sum[c][s] = type == KERN_Q3_K ? spread_int(x + X256_NEG256(COLS) + 4 * c)
+                                          : _mm512_setzero_si512();
     for (int j = 0, groups = opaque(8); j < groups; j++)
         add_products(S, 8, w + 64 * 8 * j, x + 4 * COLS * 8 * j, sum);
     if (type != KERN_Q3_K)
@@ -134,6 +195,8 @@ INLINE void multiply(const int S, enum kern_type type, const uint8_t *w, const u
     __m512i sum[COLS][STRIPS];
     if (is_scaled(type))
         plain_sums(S, type, w, x, sum);
+    else if (can_pair(type) && S == STRIPS && all_small(x))
+        paired_sums(S, type, w, x, sum);
     else
         scaled_sums(S, type, w, x, sum);
     for (int s = 0; s < S; s++) {
@@ -173,7 +236,7 @@ INLINE void mul_strips(const int S, enum kern_type type, const struct kern_mul *
 INLINE void mul_type(enum kern_type type, const struct kern_mul *m)
 {
     prefetch_first(m);
-    for (size_t r = m->r0, strips; r < m->r1; r += strips * ROWS) {
+    for (size_t r = m->r0, strips; r < m->r1; r += rows_of(m->w, strips)) {
         strips = next_strips(m->r1 - r);
         switch (strips) {
         case 1: mul_strips(1, type, m, r); break;

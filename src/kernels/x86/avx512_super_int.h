@@ -2,8 +2,8 @@
  * in groups of 32, scales of the sub-blocks as integers. Everything is inlined with a constant
  * type.
  *
- * Q2_K and Q3_K come multiplied by the scales of their sub-blocks, which fits a byte: scale * q,
- * and 128 - (scale - 32) * (q - 4). */
+ * Q2_K and Q3_K can come multiplied by the scales of their sub-blocks, which fits a byte: scale *
+ * q, and 128 - (scale - 32) * (q - 4). That pays for many columns. */
 #ifndef WEIR_AVX512_SUPER_INT_H
 #define WEIR_AVX512_SUPER_INT_H
 
@@ -14,15 +14,10 @@ struct head {
     __m512 d, dmin;
 };
 
-INLINE bool is_scaled(enum kern_type type) /* elements come multiplied by their scales */
-{
-    return type == KERN_Q2_K || type == KERN_Q3_K;
-}
-
-/* Sub-blocks that have a scale to be multiplied by, and pairs of those that have a minimum. */
+/* Sub-blocks with a scale, and pairs of those that have a minimum. */
 INLINE int scale_count(enum kern_type type)
 {
-    return is_scaled(type) ? 0 : type == KERN_Q6_K ? 16 : 8;
+    return type == KERN_Q2_K || type == KERN_Q3_K || type == KERN_Q6_K ? 16 : 8;
 }
 
 INLINE int pair_count(enum kern_type type)
@@ -35,10 +30,10 @@ INLINE __m512i masked(__m512i v, uint32_t mask)
     return _mm512_and_si512(v, _mm512_set1_epi32((int)mask));
 }
 
-INLINE void head_q2_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
+INLINE void head_q2_k(const struct rows *p, struct head *h)
 {
-    __m512i t[4], both = dwords_1(p, at + 80);
-    dwords_4(p, at, t);
+    __m512i t[4], both = dwords_1(p, 80);
+    dwords_4(p, 0, t);
     for (int i = 0; i < 4; i++) {
         h->scale[i] = low_nibbles(t[i]);
         h->min[i] = high_nibbles(t[i]);
@@ -48,11 +43,11 @@ INLINE void head_q2_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
 }
 
 /* Scales and d are the last 14 bytes of the block. */
-INLINE void head_q3_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
+INLINE void head_q3_k(const struct rows *p, struct head *h)
 {
     __m512i q[4], t[4];
     for (int i = 0; i < 4; i++)
-        q[i] = _mm512_bsrli_epi128(quarters(p + i, at + 94), 2);
+        q[i] = _mm512_bsrli_epi128(quarters(p, i, 94), 2);
     transpose(q[0], q[1], q[2], q[3], t);
     __m512i high[4] = {_mm512_slli_epi32(t[2], 4), _mm512_slli_epi32(t[2], 2), t[2],
                        _mm512_srli_epi32(t[2], 2)};
@@ -64,10 +59,10 @@ INLINE void head_q3_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
     h->d = low_halves(t[3]);
 }
 
-INLINE void head_q45_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
+INLINE void head_q45_k(const struct rows *p, struct head *h)
 {
     __m512i t[4];
-    dwords_4(p, at, t);
+    dwords_4(p, 0, t);
     h->d = low_halves(t[0]);
     h->dmin = low_halves(_mm512_srli_epi32(t[0], 16));
     h->scale[0] = masked(t[1], 0x3f3f3f3f);
@@ -77,23 +72,23 @@ INLINE void head_q45_k(const uint8_t *const p[ROWS], size_t at, struct head *h)
     h->min[1] = _mm512_or_si512(high_nibbles(t[3]), masked(_mm512_srli_epi32(t[2], 2), 0x30303030));
 }
 
-INLINE void load_head(enum kern_type type, const uint8_t *const p[ROWS], size_t at, struct head *h)
+INLINE void load_head(enum kern_type type, const struct rows *p, struct head *h)
 {
     __m512i t[4];
     switch (type) {
-    case KERN_Q2_K: head_q2_k(p, at, h); break;
-    case KERN_Q3_K: head_q3_k(p, at, h); break;
+    case KERN_Q2_K: head_q2_k(p, h); break;
+    case KERN_Q3_K: head_q3_k(p, h); break;
     case KERN_Q6_K:
-        dwords_4(p, at + 192, h->scale);
-        h->d = halves_1(p, at + 208);
+        dwords_4(p, 192, h->scale);
+        h->d = halves_1(p, 208);
         break;
     case KERN_IQ4_XS:
-        dwords_4(p, at, t);
+        dwords_4(p, 0, t);
         h->d = low_halves(t[0]);
         h->scale[0] = t[1];
         h->scale[1] = _mm512_srli_epi32(t[0], 16);
         break;
-    default: head_q45_k(p, at, h); break;
+    default: head_q45_k(p, h); break;
     }
 }
 
@@ -108,7 +103,8 @@ INLINE __m512i scale_of(enum kern_type type, const struct head *h, int j)
         return _mm512_sub_epi32(low, _mm512_set1_epi32(32));
     }
     __m512i up = _mm512_sllv_epi32(h->scale[j / 4], _mm512_set1_epi32(24 - j % 4 * 8));
-    return type == KERN_Q6_K ? _mm512_srai_epi32(up, 24) : _mm512_srli_epi32(up, 24);
+    return type == KERN_Q6_K || type == KERN_Q3_K ? _mm512_srai_epi32(up, 24)
+                                                  : _mm512_srli_epi32(up, 24);
 }
 
 /* The minima of sub-blocks 2j and 2j + 1, as a pair of int16. */
@@ -122,38 +118,44 @@ INLINE __m512i min_pair(const struct head *h, int j)
 }
 
 /* ---- elements ----
- * A block is worked on in parts whose bytes hold several groups of 32 elements: raw[8] (Q6_K [16],
- * IQ4_XS [4]) and high[8], which for Q3_K and Q5_K serves the whole block. */
+ * A block is worked on in parts whose bytes hold several groups of 32 elements: raw[8] (IQ4_XS [4])
+ * and high[8], which serves two parts of Q6_K and all of Q3_K and Q5_K. */
 INLINE int part_groups(enum kern_type type)
 {
     switch (type) {
-    case KERN_Q4_K:
-    case KERN_Q5_K: return 2;
+    case KERN_Q2_K:
+    case KERN_Q3_K: return 4;
     case KERN_IQ4_XS: return 1;
-    default: return 4;
+    default: return 2;
     }
 }
 
-INLINE void load_part(enum kern_type type, const uint8_t *const p[ROWS], size_t at, int part,
-                      __m512i raw[16], __m512i high[8])
+/* Where group j of a part stands in the block. */
+INLINE int group_of(enum kern_type type, int part, int j)
+{
+    if (type == KERN_Q6_K)
+        return part / 2 * 4 + part % 2 + 2 * j;
+    return part * part_groups(type) + j;
+}
+
+INLINE void load_part(enum kern_type type, const struct rows *p, int part, __m512i raw[8],
+                      __m512i high[8])
 {
     size_t i = (size_t)part;
     switch (type) {
-    case KERN_Q2_K: dwords_8(p, at + 16 + 32 * i, raw); break;
-    case KERN_Q3_K: dwords_8(p, at + 32 + 32 * i, raw); break;
-    case KERN_Q4_K: dwords_8(p, at + 16 + 32 * i, raw); break;
-    case KERN_Q5_K: dwords_8(p, at + 48 + 32 * i, raw); break;
-    case KERN_Q6_K:
-        dwords_8(p, at + 64 * i, raw);
-        dwords_8(p, at + 64 * i + 32, raw + 8);
-        dwords_8(p, at + 128 + 32 * i, high);
-        break;
-    default: dwords_4(p, at + 8 + 16 * i, raw); break;
+    case KERN_Q2_K: dwords_8(p, 16 + 32 * i, raw); break;
+    case KERN_Q3_K: dwords_8(p, 32 + 32 * i, raw); break;
+    case KERN_Q4_K: dwords_8(p, 16 + 32 * i, raw); break;
+    case KERN_Q5_K: dwords_8(p, 48 + 32 * i, raw); break;
+    case KERN_Q6_K: dwords_8(p, 32 * i, raw); break;
+    default: dwords_4(p, 8 + 16 * i, raw); break;
     }
+    if (type == KERN_Q6_K && part % 2 == 0)
+        dwords_8(p, 128 + 16 * i, high);
     if (type == KERN_Q3_K && part == 0)
-        dwords_8(p, at, high);
+        dwords_8(p, 0, high);
     if (type == KERN_Q5_K && part == 0)
-        dwords_8(p, at + 16, high);
+        dwords_8(p, 16, high);
 }
 
 /* Bits 2j and 2j + 1 of every byte, as bits 4 and 5. */
@@ -166,6 +168,18 @@ INLINE __m512i two_bits(__m512i v, int j)
     default: break;
     }
     return _mm512_and_si512(v, _mm512_set1_epi8(0x30));
+}
+
+/* The same as bits 0 and 1. */
+INLINE __m512i two_low_bits(__m512i v, int j)
+{
+    switch (j) {
+    case 1: v = _mm512_srli_epi16(v, 2); break;
+    case 2: v = _mm512_srli_epi16(v, 4); break;
+    case 3: v = _mm512_srli_epi16(v, 6); break;
+    default: break;
+    }
+    return _mm512_and_si512(v, _mm512_set1_epi8(3));
 }
 
 /* scale * q from the bits of q; or 128 - scale * (q - 4) = 128 + 4 * scale - scale * q. */
@@ -186,42 +200,54 @@ INLINE __m512i scaled_3(__m512i raw, int j, __m512i high, int bit, __m512i s)
     return add_where(v, high, _mm512_set1_epi8((char)(1 << bit)), minus4);
 }
 
-/* Group j of a part: elements 4i to 4i + 3 of 32, in the row's lane of v[i]. */
-INLINE void elements_256(enum kern_type type, const struct head *h, int part, int j,
-                         const __m512i raw[16], const __m512i high[8], __m512i v[8])
+/* Q2_K and Q3_K multiplied by their scales: part of elements_scaled. */
+INLINE __m512i scaled_23(enum kern_type type, const struct head *h, int part, int j, int i,
+                         const __m512i raw[8], const __m512i high[8])
 {
-    int sub = (part * part_groups(type) + j) * 2; /* of 16 */
-    for (int i = 0; i < 8; i++) {
-        if (type == KERN_Q2_K || type == KERN_Q3_K) {
-            __m512i s = repeat_byte(h->scale[sub / 4], sub % 4 + i / 4);
-            v[i] = type == KERN_Q2_K ? scaled_2(raw[i], j, s)
-                                     : scaled_3(raw[i], j, high[i], 4 * part + j, s);
-        } else if (type == KERN_Q6_K) {
-            __m512i q = raw[8 * (j % 2) + i];
-            q = j < 2 ? low_nibbles(q) : high_nibbles(q);
-            v[i] = _mm512_or_si512(q, two_bits(high[i], j));
-        } else if (type == KERN_IQ4_XS) {
-            __m512i q = i < 4 ? low_nibbles(raw[i % 4]) : high_nibbles(raw[i % 4]);
-            __m128i t = _mm_loadu_si128((const __m128i *)iq4_values);
-            t = _mm_xor_si128(t, _mm_set1_epi8((char)0x80));
-            v[i] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), q);
-        } else {
-            v[i] = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
-            if (type == KERN_Q5_K)
-                v[i] = add_where(v[i], high[i], _mm512_set1_epi8((char)(1 << (2 * part + j))),
-                                 _mm512_set1_epi8(16));
-        }
+    int sub = 8 * part + 2 * j + i / 4;
+    __m512i s = repeat_byte(h->scale[sub / 4], sub % 4);
+    return type == KERN_Q2_K ? scaled_2(raw[i], j, s)
+                             : scaled_3(raw[i], j, high[i], 4 * part + j, s);
+}
+
+INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __m512i raw[8],
+                           const __m512i high[8])
+{
+    const __m512i bit = _mm512_set1_epi8((char)(1 << (part * part_groups(type) + j)));
+    __m512i q;
+    switch (type) {
+    case KERN_Q2_K: return two_low_bits(raw[i], j);
+    case KERN_Q3_K: return add_where(two_low_bits(raw[i], j), high[i], bit, _mm512_set1_epi8(4));
+    case KERN_Q6_K:
+        q = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
+        return _mm512_or_si512(q, two_bits(high[i], part % 2 + 2 * j));
+    case KERN_IQ4_XS:
+        q = i < 4 ? low_nibbles(raw[i % 4]) : high_nibbles(raw[i % 4]);
+        return table_bytes(iq4_values, 128, q);
+    case KERN_Q5_K:
+        q = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
+        return add_where(q, high[i], bit, _mm512_set1_epi8(16));
+    default: return j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
     }
 }
 
-/* The start of a sub-block's (IQ4_XS, Q6_K) or a block's (Q3_K) integer sum, which takes off the
- * elements' offset. x: a block of C packed columns, from column c on. */
+/* Group j of a part: elements 4i to 4i + 3 of 32, in the row's lane of v[i]. */
+INLINE void elements_256(enum kern_type type, int part, int j, const __m512i raw[8],
+                         const __m512i high[8], __m512i v[8])
+{
+    for (int i = 0; i < 8; i++)
+        v[i] = element_256(type, part, j, i, raw, high);
+}
+
+/* The start of a sub-block's integer sum, which takes off the elements' offset. x: a block of C
+ * packed columns, from the column on. */
 INLINE __m512i offset_256(enum kern_type type, const int C, const uint8_t *x, int sub)
 {
     switch (type) {
-    case KERN_Q3_K: return _mm512_slli_epi32(spread_int(x + X256_NEG(C)), 7);
-    case KERN_Q6_K: return _mm512_slli_epi32(spread_int(x + X256_NEG16(C) + 4 * C * sub), 5);
-    case KERN_IQ4_XS: return _mm512_slli_epi32(spread_int(x + X256_NEG32(C) + 4 * C * sub), 7);
+    case KERN_Q3_K: /* an eighth of what Q6_K needs */
+        return _mm512_srai_epi32(spread_int(x + X256_NEG16(C) + 4 * C * sub), 3);
+    case KERN_Q6_K: return spread_int(x + X256_NEG16(C) + 4 * C * sub);
+    case KERN_IQ4_XS: return spread_int(x + X256_NEG32(C) + 4 * C * sub);
     default: return _mm512_setzero_si512();
     }
 }
