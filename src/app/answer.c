@@ -112,7 +112,7 @@ void pipeline_refuse(struct net_req *r, enum pipeline_face face, const struct er
     } else if (err->code == ERR_OVERLOAD || err->code == ERR_RATE) {
         net_res_header(r, "Retry-After", STR("5"));
     }
-    if (face == FACE_OPENAI || face == FACE_ANTHROPIC) {
+    if (face == FACE_OPENAI || face == FACE_ANTHROPIC || face == FACE_EMBED) {
         wire_error_body(dialect_of(face), err, &body);
     } else {
         buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(err->code));

@@ -38,7 +38,8 @@ static void set_limit(struct flow *f)
 {
     const struct route_candidate *c = candidate(f);
     f->sent = *f->req;
-    if (c->backend != ROUTE_PROVIDER || c->zone != GEN_CLOUD || f->sent.max_tokens > 0)
+    if (f->sent.kind == GEN_EMBED || c->backend != ROUTE_PROVIDER || c->zone != GEN_CLOUD ||
+        f->sent.max_tokens > 0)
         return;
     int64_t limit = ANSWER_TOKENS;
     if (f->sent.effort >= GEN_EFFORT_MEDIUM)
@@ -326,7 +327,9 @@ static void failed(struct flow *f, const struct err *err)
     struct err copy = *err;
     size_t next = 0;
     close_attempt(f);
-    if (!f->visible && !f->gone && worth_another(copy.code))
+    /* Rows of another model do not compare with those the caller has. */
+    bool same_answer = f->req->kind != GEN_EMBED;
+    if (!f->visible && !f->gone && same_answer && worth_another(copy.code))
         next = next_candidate(f);
     if (next) {
         fail_over(f, next, &copy);

@@ -256,7 +256,10 @@ static void show_text(const struct shown *o, struct buf *out)
                t->layers, t->width, t->ff, t->heads, t->kv_heads, t->head_dim);
     buf_printf(out, "  vocabulary  %d\n  context     %d tokens\n", t->vocab, t->ctx_train);
     memory_text(o, out);
-    buf_printf(out, "  template    %s\n", o->template.n ? "yes" : "none: raw prompts only");
+    if (model_is_encoder(o->model))
+        buf_puts(out, "  template    none: it gives embeddings and writes no text\n");
+    else
+        buf_printf(out, "  template    %s\n", o->template.n ? "yes" : "none: raw prompts only");
     if (!o->tok)
         buf_puts(out, "  tokenizer   none that weir knows\n");
 }

@@ -17,6 +17,7 @@ static const struct command commands[] = {
     {"route", CMD_ROUTE, "PROMPT", "where a request would go and why; calls nobody", cmd_route},
     {"cost", CMD_COST, "", "what it all cost", cmd_cost},
     {"breakeven", CMD_BREAKEVEN, "", "when hardware pays for itself", cmd_breakeven},
+    {"embed", CMD_EMBED, "MODEL", "a vector for each line of standard input, as JSON", cmd_embed},
     {"tokenize", CMD_TOKENIZE, "MODEL", "standard input as token ids", cmd_tokenize},
     {"template", CMD_TEMPLATE, "MODEL|FILE", "the prompt a chat template renders", cmd_template},
     {"eval", CMD_EVAL, "MODEL", "logits or perplexity", cmd_eval},

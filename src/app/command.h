@@ -50,6 +50,7 @@ int cmd_fit(const struct settings *s, int argc, char **argv);
 int cmd_route(const struct settings *s, int argc, char **argv);
 int cmd_cost(const struct settings *s, int argc, char **argv);
 int cmd_breakeven(const struct settings *s, int argc, char **argv);
+int cmd_embed(const struct settings *s, int argc, char **argv);
 int cmd_tokenize(const struct settings *s, int argc, char **argv);
 int cmd_eval(const struct settings *s, int argc, char **argv);
 int cmd_bench(const struct settings *s, int argc, char **argv);

@@ -89,10 +89,19 @@ static void add_local(struct flow *f, struct models_entry *en)
     guess_speed(f->h, en, c);
 }
 
+/* Rows of two models do not compare, so `auto` has one local model to embed with. */
+static bool is_other_embedder(const struct flow *f, const struct models_entry *en)
+{
+    bool any = f->req->model.n == 0 || str_is(f->req->model, "auto");
+    return f->req->kind == GEN_EMBED && any && f->local && en != f->local;
+}
+
 static void add_locals(struct flow *f)
 {
     for (struct models_entry *en = models_first(f->h->models); en; en = en->next)
-        if (!en->from_path || (f->trusted && str_is(f->req->model, en->name)))
+        if (is_other_embedder(f, en))
+            continue;
+        else if (!en->from_path || (f->trusted && str_is(f->req->model, en->name)))
             add_local(f, en);
 }
 
@@ -165,6 +174,7 @@ static void add_asked(struct flow *f, struct provider *p, const struct provider_
             return;
     struct provider_model m = {.id = rest, .zone = provider_zone(p, rest)};
     m.caps = (struct gen_caps){.chat = true,
+                               .embed = true,
                                .tools = true,
                                .images = true,
                                .documents = true,

@@ -29,6 +29,11 @@ static void openai_chat(const struct call *c)
     pipeline_start(c->h, c->r, FACE_OPENAI, c->trusted);
 }
 
+static void openai_embeddings(const struct call *c)
+{
+    pipeline_start(c->h, c->r, FACE_EMBED, c->trusted);
+}
+
 static void anthropic_messages(const struct call *c)
 {
     pipeline_start(c->h, c->r, FACE_ANTHROPIC, c->trusted);
@@ -86,6 +91,7 @@ static void native_test(const struct call *c)
 
 static const struct endpoint table[] = {
     {"POST", "/v1/chat/completions", openai_chat, FACE_OPENAI, false},
+    {"POST", "/v1/embeddings", openai_embeddings, FACE_EMBED, false},
     {"GET", "/v1/models", openai_models, FACE_OPENAI, false},
     {"POST", "/v1/messages", anthropic_messages, FACE_ANTHROPIC, false},
     {"GET", "/health", health, FACE_NATIVE, true},

@@ -93,7 +93,12 @@ static void describe_file(struct models_entry *en)
     }
     en->params = (double)model_params(model);
     en->ctx = model_traits(model)->ctx_train;
-    en->caps = (struct gen_caps){.chat = chat, .raw = true, .logprobs = true, .context = en->ctx};
+    bool writes = !model_is_encoder(model);
+    en->caps = (struct gen_caps){.chat = chat && writes,
+                                 .raw = writes,
+                                 .embed = model_pooling(model) != MODEL_POOL_RANK,
+                                 .logprobs = writes,
+                                 .context = en->ctx};
     model_free(model);
 }
 
@@ -197,15 +202,23 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
     return en;
 }
 
-struct models_entry *models_preferred(struct models *m)
+static bool is_better(const struct models_entry *a, const struct models_entry *b, bool embed)
+{
+    if (embed && a->caps.raw != b->caps.raw)
+        return !a->caps.raw;
+    if (!embed && !a->local != !b->local)
+        return a->local;
+    return a->params > b->params;
+}
+
+struct models_entry *models_preferred(struct models *m, bool embed)
 {
     struct models_entry *best = NULL;
     for (struct models_entry *en = m->first; en; en = en->next) {
-        if (en->from_path || en->err.code)
+        bool able = embed ? en->caps.embed : en->caps.chat || en->caps.raw;
+        if (en->from_path || en->err.code || !able)
             continue;
-        bool better = !best || (en->local && !best->local) ||
-                      (!en->local == !best->local && en->params > best->params);
-        if (better)
+        if (!best || is_better(en, best, embed))
             best = en;
     }
     return best;

@@ -32,9 +32,10 @@ void models_refresh(struct models *m);
 struct models_entry *models_first(struct models *m);
 /* By name or alias; by path where paths is true. NULL: not here, *e says what is near. */
 struct models_entry *models_find(struct models *m, struct str name, bool paths, struct err *e);
-/* The one `auto` counts tokens with: loaded before not loaded, larger before smaller. NULL: none is
+/* The one `auto` counts tokens with: loaded before not loaded, larger before smaller. To embed: an
+ * encoder before all others, whatever is loaded, so that rows of two days compare. NULL: none is
  * here. */
-struct models_entry *models_preferred(struct models *m);
+struct models_entry *models_preferred(struct models *m, bool embed);
 /* Load if need be and keep loaded until models_drop. ready(ctx, rc) on the loop, never from inside
  * this call; on failure the entry's err says why and it is not held. */
 void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),

@@ -189,7 +189,7 @@ static struct models_entry *counter(struct flow *f)
     struct err e;
     struct str want = f->req->model;
     if (want.n == 0 || str_is(want, "auto"))
-        return models_preferred(f->h->models);
+        return models_preferred(f->h->models, f->req->kind == GEN_EMBED);
     return models_find(f->h->models, want, f->trusted, &e);
 }
 
@@ -241,8 +241,9 @@ static void decode_work(void *ctx)
 {
     struct flow *f = ctx;
     enum gen_dialect d = f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
-    f->rc = wire_request_decode(d, f->body, f->arena, &f->req, &f->err);
-    if (f->rc == 0 && f->raw)
+    enum gen_kind kind = f->face == FACE_EMBED ? GEN_EMBED : GEN_CHAT;
+    f->rc = wire_request_decode_kind(d, kind, f->body, f->arena, &f->req, &f->err);
+    if (f->rc == 0 && f->raw && kind == GEN_CHAT)
         f->rc = make_raw(f);
     if (f->rc == 0)
         f->rc = privacy_detect(f->h->rules, f->req, &f->findings, &f->err);

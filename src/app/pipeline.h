@@ -18,6 +18,7 @@
 enum pipeline_face {
     FACE_OPENAI,    /* POST /v1/chat/completions */
     FACE_ANTHROPIC, /* POST /v1/messages */
+    FACE_EMBED,     /* POST /v1/embeddings */
     FACE_NATIVE,    /* POST /weir/v1/chat: native.h */
     FACE_ROUTE,     /* POST /weir/v1/route: the plan alone, nobody called */
 };

@@ -28,7 +28,8 @@ enum {
     CMD_TEMPLATE = 1 << 16,
     CMD_HELLO = 1 << 17,
     CMD_HELP = 1 << 18,
-    CMD_ALL = 0x7ffff,
+    CMD_EMBED = 1 << 19,
+    CMD_ALL = 0xfffff,
 };
 
 /* One key of the file that is not an option: `[section] key = value`, kept in order. */
@@ -61,6 +62,8 @@ struct settings {
     /* eval, bench, template, cost */
     char *tokens_file, *logits_file, *perplexity_file, *messages_file, *by, *since, *depths;
     bool exact;
+    int64_t dimensions; /* embed; 0: all */
+    bool truncate;
 
     char *home; /* $WEIR_HOME or ~/.weir */
     bool temperature_set, top_p_set, top_k_set, min_p_set, seed_set;

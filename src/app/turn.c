@@ -236,8 +236,10 @@ static int http_error(const struct buf *body, int status, struct err *e)
     json_t *o = json_loadb(body->p ? body->p : "", body->n, 0, NULL);
     const json_t *inner = json_object_get(o, "error");
     const char *message = text_of(inner, "message"), *code = text_of(inner, "code");
-    int rc = err_set(e, *code ? code_named(code) : ERR_INTERNAL, "%s",
-                     *message ? message : "the server gave no reason");
+    int known = *code ? code_named(code) : ERR_INTERNAL;
+    if (known == ERR_INTERNAL && status == 404) /* a dialect has its own words */
+        known = ERR_NOT_FOUND;
+    int rc = err_set(e, known, "%s", *message ? message : "the server gave no reason");
     json_decref(o);
     (void)status;
     return rc;
@@ -246,19 +248,27 @@ static int http_error(const struct buf *body, int status, struct err *e)
 static int post(struct client *c, const struct settings *s, const char *path, json_t *messages,
                 struct client_call *call, struct err *e)
 {
+    size_t n;
+    char *body;
+    int rc = make_body(s, messages, &body, &n, e);
+    if (rc)
+        return rc;
+    rc = turn_post(c, s, path, str_n(body, n), call, e);
+    free(body);
+    return rc;
+}
+
+int turn_post(struct client *c, const struct settings *s, const char *path, struct str body,
+              struct client_call *call, struct err *e)
+{
     struct headers h;
     struct buf whole = BUF_INIT(MAX_ANSWER);
-    size_t n;
     int status = 0;
-    char *body;
-    int made = make_body(s, messages, &body, &n, e);
-    if (made)
-        return made;
     make_headers(s, &h);
     call->method = "POST";
     call->path = path;
     call->headers = h.list;
-    call->body = str_n(body, n);
+    call->body = body;
     struct buf *result = call->whole;
     call->whole = &whole;
     int rc = client_call(c, call, &status, e);
@@ -267,7 +277,6 @@ static int post(struct client *c, const struct settings *s, const char *path, js
     if (rc == 0 && result)
         buf_str_add(result, buf_str(&whole));
     buf_done(&whole);
-    free(body);
     return rc;
 }
 

@@ -24,6 +24,11 @@ void turn_done(struct turn *t);
 int turn_ask(struct client *c, const struct settings *s, json_t *messages, FILE *show,
              struct turn *t, struct err *e);
 
+/* POST a body of the caller's as this user's request, zone and all; an error of the owner becomes
+ * *e. call: where the answer goes (line or whole). */
+int turn_post(struct client *c, const struct settings *s, const char *path, struct str body,
+              struct client_call *call, struct err *e);
+
 /* The one line under an answer: where · why · tokens/s · first token · cost. */
 void turn_line(const json_t *account, struct buf *out);
 

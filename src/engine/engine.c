@@ -63,12 +63,30 @@ static void *work(void *arg)
         errands_run(en);
         scheduler_admit(en);
         due = scheduler_step(en);
+        due = embed_step(en) || due;
     }
     look_at_flags(en, true);
     return NULL;
 }
 
 /* ---- making ---- */
+
+/* What runs that write need; an encoder has none. */
+static int make_sessions(struct engine *en, const struct engine_params *p,
+                         const struct memory_plan *plan, struct err *e)
+{
+    en->max_sessions = en->parallel + ENGINE_CACHED;
+    en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
+    en->items = calloc((size_t)en->max_batch, sizeof *en->items);
+    if (!en->sessions || !en->items)
+        return err_set(e, ERR_NOMEM, "no memory for an engine");
+    int rc = model_kv_new(en->m, plan->kv_bytes, p->cache, &en->kv, e);
+    if (!rc)
+        model_kv_set_slice(en->kv, en->max_batch);
+    if (!rc)
+        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
+    return rc;
+}
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
 {
@@ -80,22 +98,10 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     en->parallel = plan.parallel;
     en->draft = plan.draft;
     en->max_batch = plan.batch;
-    en->max_sessions = en->parallel + ENGINE_CACHED;
-    en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
-    en->items = calloc((size_t)en->max_batch, sizeof *en->items);
-    if (!en->sessions || !en->items)
-        return err_set(e, ERR_NOMEM, "no memory for an engine");
     rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
-        rc = model_kv_new(en->m, plan.kv_bytes, p->cache, &en->kv, e);
-    if (!rc)
-        model_kv_set_slice(en->kv, en->max_batch);
-    if (!rc)
-        rc = model_run_new(en->m, en->pool, en->max_batch, en->parallel + (int)en->draft, &en->fwd,
-                           e);
-    if (!rc)
-        rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
-    return rc;
+        rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
+    return rc || model_is_encoder(en->m) ? rc : make_sessions(en, p, &plan, e);
 }
 
 int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e)
@@ -177,12 +183,17 @@ void engine_run_unref(struct engine_run *r)
     free(r->bias);
     free(r->dry_breaks);
     grammar_state_free(r->grammar);
+    embedding_free(r->embedding);
     free(r);
 }
 
 static int check_job(const struct engine *en, const struct engine_job *job, struct err *e)
 {
     int32_t vocab = model_traits(en->m)->vocab;
+    if (model_is_encoder(en->m))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "a model of the family %s writes no text: it only gives embeddings",
+                       model_traits(en->m)->family);
     if (job->ntokens < 1)
         return err_set(e, ERR_INVAL, "a prompt needs at least one token");
     if (job->ntokens > (size_t)en->ctx)
@@ -263,6 +274,11 @@ int engine_submit(struct engine *en, const struct engine_job *job, struct engine
         engine_run_unref(r);
         return rc;
     }
+    return engine_enqueue(en, r, out, e);
+}
+
+int engine_enqueue(struct engine *en, struct engine_run *r, struct engine_run **out, struct err *e)
+{
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {
@@ -318,8 +334,8 @@ void engine_note_load(struct engine *en)
     en->load = (struct engine_load){
         .running = en->active,
         .queued = en->queued,
-        .kv_used = model_kv_used(en->kv),
-        .kv_total = model_kv_total(en->kv),
+        .kv_used = en->kv ? model_kv_used(en->kv) : 0,
+        .kv_total = en->kv ? model_kv_total(en->kv) : 0,
         .prefill_tps = en->prefill_tps,
         .decode_tps = en->decode_tps,
     };

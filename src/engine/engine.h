@@ -135,6 +135,26 @@ void engine_resume(struct engine_run *r);  /* any thread */
 void engine_cancel(struct engine_run *r);  /* any thread; on_end follows within one layer's time */
 void engine_release(struct engine_run *r); /* after on_end, not from inside it; NULL is fine */
 
+/* Embeddings: one row for each text, pooled, as long as the model made it. Runs that write go on
+ * between the batches; texts are packed into batches, and have the same bits in any. */
+struct engine_embed_job {
+    const struct model_text *texts; /* copied */
+    size_t ntexts;
+    enum model_pooling pooling; /* 0: what the file asks for */
+    /* On the engine's thread, in the order of the texts; must not block. STOP ends the run
+     * (ENGINE_END_STOP), PAUSE is as on_token's. */
+    enum engine_verdict (*on_row)(void *ctx, size_t text, const float *row, size_t width);
+    /* Once, last. ENGINE_END_LENGTH: all rows have been given. */
+    void (*on_end)(void *ctx, enum engine_end end, const struct engine_stats *s,
+                   const struct err *err);
+    void *ctx;
+};
+/* The run is resumed, cancelled and released as others are. ERR_CONTEXT names a text that does not
+ * fit and by how much; ERR_UNSUPPORTED: the model gives no embeddings. An engine of an encoder
+ * takes nothing else. */
+int engine_embed(struct engine *en, const struct engine_embed_job *job, struct engine_run **out,
+                 struct err *e);
+
 struct engine_load {
     int running, queued;
     uint64_t kv_used, kv_total;     /* bytes */

@@ -15,6 +15,7 @@
 #define ENGINE_BATCH_MIN 32
 #define ENGINE_BATCH_MAX 512
 #define ENGINE_DRAFT 8           /* tokens guessed ahead in one step, of all runs together */
+#define ENGINE_EMBEDS 32         /* texts in one batch that embeds */
 #define ENGINE_STEP_NS 100000000 /* what one step should take */
 
 /* ---- sampler.c ---- */
@@ -110,7 +111,7 @@ size_t speculate(struct speculation *s, int32_t *tokens, size_t n, size_t most);
 void speculate_note(struct speculation *s, size_t guessed, size_t kept);
 
 /* ---- scheduler.c ---- */
-enum run_state { RUN_WAITING, RUN_ACTIVE };
+enum run_state { RUN_WAITING, RUN_ACTIVE, RUN_EMBED };
 
 struct engine_run {
     struct engine *en;
@@ -131,6 +132,7 @@ struct engine_run {
     size_t slice; /* tokens in the batch being built */
     size_t draft; /* of these: guesses, behind tokens[n - 1] */
     struct speculation speculation;
+    struct embedding *embedding; /* NULL: the run writes */
     struct engine_run *next;
 };
 
@@ -142,6 +144,19 @@ bool scheduler_step(struct engine *en);
 void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
                    const struct err *err);
 
+/* Tokens that a step should have. */
+size_t scheduler_budget(const struct engine *en);
+/* Pages for somebody else, where no run can go on and give some back: the youngest's. False: there
+ * is nothing to take, or to wait for is better. */
+bool scheduler_make_room(struct engine *en);
+void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, uint64_t ns);
+
+/* ---- embed.c ---- */
+/* One batch of one run that embeds; false: there is none, or it has to wait for pages. */
+bool embed_step(struct engine *en);
+void embedding_close(struct embedding *b); /* its sequences; NULL is fine */
+void embedding_free(struct embedding *b);
+
 /* ---- engine.c ---- */
 struct engine {
     struct model *m;
@@ -151,6 +166,7 @@ struct engine {
     struct sampler sampler;
     int32_t ctx;
     int parallel, max_batch;
+    uint64_t embed_steps;
     bool snapshots; /* the model cannot be cut anywhere */
     size_t draft;   /* guesses a step; 0: none */
 
@@ -178,6 +194,8 @@ struct engine {
     struct engine_load load;               /* locked */
 };
 
+/* Into the queue. Takes the run; when the queue is full, ERR_OVERLOAD and it is gone. */
+int engine_enqueue(struct engine *en, struct engine_run *r, struct engine_run **out, struct err *e);
 void engine_run_unref(struct engine_run *r);
 /* A run left the queue, by being started or by its end. */
 void engine_note_started(struct engine *en, struct engine_run *r);

@@ -9,6 +9,7 @@
 struct memory_plan {
     int32_t ctx;
     int threads, parallel, batch;
+    int wanted; /* rows (of an encoder: texts) of a batch that are wanted at most */
     size_t draft;
     uint64_t kv_bytes;
 };

@@ -148,10 +148,27 @@ static uint64_t limit_of(const struct engine_params *p, uint64_t one, uint64_t s
     return want;
 }
 
+/* An encoder keeps nothing between batches. Its batch holds the longest text, or several. */
+static void plan_encoder(const struct model *m, const struct engine_params *p,
+                         struct memory_plan *out)
+{
+    int32_t ctx = model_traits(m)->ctx_train;
+    ctx = ctx < MODEL_BATCH_MAX ? ctx : MODEL_BATCH_MAX;
+    ctx = p->ctx > 0 && p->ctx < ctx ? p->ctx : ctx;
+    *out = (struct memory_plan){.ctx = ctx,
+                                .threads = engine_threads(p->threads),
+                                .batch = ctx > ENGINE_BATCH_MAX ? ctx : ENGINE_BATCH_MAX,
+                                .wanted = ENGINE_EMBEDS};
+}
+
 int memory_plan(const struct model *m, const struct engine_params *p, struct memory_plan *out,
                 struct err *e)
 {
     enum model_cache c = p->cache;
+    if (model_is_encoder(m)) {
+        plan_encoder(m, p, out);
+        return 0;
+    }
     int rc = model_cache_check(m, c, e);
     if (rc)
         return rc;
@@ -169,9 +186,23 @@ int memory_plan(const struct model *m, const struct engine_params *p, struct mem
         return refuse(KERN_PAGE, model_kv_need(m, c, KERN_PAGE, slice), have, what, e);
     uint64_t one = model_kv_need(m, c, most, slice), snapshot = model_kv_snapshot_bytes(m, c);
     plan.ctx = most;
+    plan.wanted = plan.parallel + (int)plan.draft;
     plan.kv_bytes = limit_of(p, one, snapshot, have, plan.parallel);
     *out = plan;
     return 0;
+}
+
+/* What sessions take, and the sampler that their tokens are drawn with. */
+static void count_cache(const struct model *m, const struct engine_params *p,
+                        const struct memory_plan *plan, struct engine_memory *v)
+{
+    uint64_t full = (uint64_t)model_kv_need(m, p->cache, 2 * LONG_SESSION, plan->batch) -
+                    model_kv_need(m, p->cache, LONG_SESSION, plan->batch);
+    v->kv_1k = full * 1000 / LONG_SESSION;
+    v->kv_session = model_kv_need(m, p->cache, plan->ctx, plan->batch);
+    v->kv_snapshot = model_kv_snapshot_bytes(m, p->cache);
+    v->kv_limit = plan->kv_bytes;
+    v->scratch += sampler_bytes(model_traits(m)->vocab);
 }
 
 int engine_memory_of(const struct model *m, const struct engine_params *p,
@@ -181,18 +212,13 @@ int engine_memory_of(const struct model *m, const struct engine_params *p,
     int rc = memory_plan(m, p, &plan, e);
     if (rc)
         return rc;
-    uint64_t full = (uint64_t)model_kv_need(m, p->cache, 2 * LONG_SESSION, plan.batch) -
-                    model_kv_need(m, p->cache, LONG_SESSION, plan.batch);
     struct engine_memory v = {
         .ctx = plan.ctx,
         .weights = model_weight_bytes(m),
-        .kv_1k = full * 1000 / LONG_SESSION,
-        .kv_session = model_kv_need(m, p->cache, plan.ctx, plan.batch),
-        .kv_snapshot = model_kv_snapshot_bytes(m, p->cache),
-        .kv_limit = plan.kv_bytes,
-        .scratch = model_run_bytes(m, plan.threads, plan.batch, plan.parallel + (int)plan.draft) +
-                   sampler_bytes(model_traits(m)->vocab),
+        .scratch = model_run_bytes(m, plan.threads, plan.batch, plan.wanted),
     };
+    if (!model_is_encoder(m))
+        count_cache(m, p, &plan, &v);
     v.total = v.weights + v.kv_session + v.scratch;
     *out = v;
     return 0;

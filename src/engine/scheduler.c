@@ -50,6 +50,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
         r->session = NULL;
         en->active--;
     }
+    embedding_close(r->embedding);
     engine_note_load(en);
     r->job.on_end(r->job.ctx, end, &r->stats, end == ENGINE_END_ERROR ? err : NULL);
     engine_run_unref(r);
@@ -107,6 +108,15 @@ static int start(struct engine *en, struct engine_run *r, struct err *e)
     return 0;
 }
 
+bool scheduler_make_room(struct engine *en)
+{
+    struct engine_run *young = youngest_active(en);
+    if (!young || any_can_go_on(en))
+        return false;
+    preempt(en, young);
+    return true;
+}
+
 /* A run that finds no pages waits while others go on. When none can (all are paused), the youngest
  * gives its pages up. */
 static bool start_or_wait(struct engine *en, struct engine_run *r)
@@ -120,10 +130,8 @@ static bool start_or_wait(struct engine *en, struct engine_run *r)
             scheduler_end(en, r, ENGINE_END_ERROR, &e);
             return true;
         }
-        struct engine_run *young = youngest_active(en);
-        if (!young || any_can_go_on(en))
+        if (!scheduler_make_room(en))
             return false;
-        preempt(en, young);
     }
 }
 
@@ -152,7 +160,7 @@ static bool reserve_next(struct engine *en, struct engine_run *r)
     return true;
 }
 
-static size_t budget(const struct engine *en)
+size_t scheduler_budget(const struct engine *en)
 {
     double rate = en->prefill_tps > 0 ? en->prefill_tps : 1280;
     double n = rate * (ENGINE_STEP_NS / 1e9);
@@ -368,7 +376,7 @@ static double blend(double old, double now)
     return old > 0 ? 0.75 * old + 0.25 * now : now;
 }
 
-static void note_speed(struct engine *en, size_t decoding, size_t prefilled, uint64_t ns)
+void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, uint64_t ns)
 {
     double s = (double)ns / 1e9;
     if (s <= 0)
@@ -390,7 +398,7 @@ static void end_batch(struct engine *en, const struct err *e)
 
 bool scheduler_step(struct engine *en)
 {
-    size_t prefilling, decoding = give_decoding(en, &prefilling), most = budget(en);
+    size_t prefilling, decoding = give_decoding(en, &prefilling), most = scheduler_budget(en);
     if (prefilling > 0)
         give_prefilling(en, most > decoding ? most - decoding : 0, prefilling);
     size_t guesses = prefilling == 0 ? give_guesses(en) : 0;
@@ -407,7 +415,7 @@ bool scheduler_step(struct engine *en)
         end_batch(en, &e);
         return true;
     }
-    note_speed(en, decoding, n - decoding - guesses, clock_mono_ns() - start_ns);
+    scheduler_note_speed(en, decoding, n - decoding - guesses, clock_mono_ns() - start_ns);
     for (struct engine_run *r = en->runs, *next; r; r = next) {
         next = r->next;
         if (!in_step(r) || r->slice == 0)

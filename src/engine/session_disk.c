@@ -130,6 +130,9 @@ static int fill(struct engine *en, struct restoring *r, struct err *e)
 int engine_session_restore(struct engine *en, const char *path, int32_t *restored, struct err *e)
 {
     struct restoring r = {0};
+    if (model_is_encoder(en->m))
+        return err_set(e, ERR_UNSUPPORTED, "a model of the family %s has no sessions",
+                       model_traits(en->m)->family);
     int rc = model_saved_open(en->kv, path, &r.file, e);
     if (rc)
         return rc;

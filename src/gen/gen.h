@@ -42,6 +42,7 @@ enum gen_part_type {
                            */
     GEN_PART_REASONING,   /* assistant: text; opaque = the signature the provider wants back */
     GEN_PART_OPAQUE,      /* assistant: opaque only (Anthropic's redacted_thinking) */
+    GEN_PART_TOKENS,      /* GEN_EMBED: ids, of the answering model's own vocabulary */
 };
 
 struct gen_part {
@@ -52,6 +53,8 @@ struct gen_part {
     struct str mime, data; /* data: base64, as it came */
     struct str url;
     struct str opaque;
+    const int32_t *ids;
+    size_t nids;
     bool is_error;
     bool cache_mark; /* the caller marks the prefix up to here as worth caching */
 };
@@ -141,7 +144,7 @@ struct gen_req {
     enum gen_dialect dialect;
     struct str model; /* as the caller wrote it: "auto", a local name, "provider/model" */
 
-    struct gen_msg *msgs; /* GEN_CHAT */
+    struct gen_msg *msgs; /* GEN_CHAT; GEN_EMBED: an input each, a user's message of one part */
     size_t nmsgs;
     struct str prompt; /* GEN_RAW: the bare prompt, may be empty */
 
@@ -167,6 +170,10 @@ struct gen_req {
     enum gen_effort effort;
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */
 
+    int32_t dimensions; /* GEN_EMBED: keep so many of a row's numbers; 0: all */
+    bool truncate;      /* an input longer than the context is cut; else it is an error */
+    bool base64;        /* rows are wanted as base64 of little-endian floats */
+
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */
     struct str user;
@@ -188,10 +195,10 @@ enum gen_event_type {
     GEN_EV_TOOL_END,   /* tool */
     GEN_EV_OPAQUE, /* text = signed blob; belongs to the reasoning before it; redacted: stands alone
                     */
-    GEN_EV_EMBEDDING,
-    GEN_EV_USAGE, /* usage, cumulative: the last one counts */
-    GEN_EV_DONE,  /* once, last: reason, text = the stop sequence that matched */
-    GEN_EV_ERROR, /* once, last, instead of DONE: err */
+    GEN_EV_EMBEDDING, /* index: the input's number; embedding: of length 1 */
+    GEN_EV_USAGE,     /* usage, cumulative: the last one counts */
+    GEN_EV_DONE,      /* once, last: reason, text = the stop sequence that matched */
+    GEN_EV_ERROR,     /* once, last, instead of DONE: err */
 };
 
 enum gen_reason {

@@ -76,9 +76,14 @@ static int find_ends(struct local *l, struct err *e)
 /* Tools are more than a template that shows them: what the model writes must be understood too. */
 static void find_caps(struct local *l)
 {
+    const struct model *m = engine_model(l->engine);
+    l->caps = (struct gen_caps){.embed = true, .context = engine_ctx(l->engine)};
+    if (model_is_encoder(m))
+        return;
     l->caps = (struct gen_caps){
         .chat = l->tmpl != NULL,
         .raw = true,
+        .embed = model_pooling(m) != MODEL_POOL_RANK,
         .tools = l->tmpl && l->traits.tools && tmpl_syntax_calls(l->syntax),
         .reasoning = l->tmpl && l->traits.reasoning,
         .json = true,

@@ -26,13 +26,22 @@ struct local {
 /* A prompt made ready: what count() keeps for start(). */
 struct local_prompt {
     struct tok_ids ids;
-    bool thinks; /* it ends with an open <think> */
+    bool thinks;              /* it ends with an open <think> */
+    struct model_text *texts; /* GEN_EMBED: the inputs, within ids */
+    size_t ntexts;
 };
 
 /* Is this a request that this model can take at all? ERR_UNSUPPORTED names the field. */
 int local_check(const struct local *l, const struct gen_req *req, struct err *e);
 int local_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
                   struct err *e);
+/* The same for GEN_EMBED. */
+int local_embed_check(const struct local *l, const struct gen_req *req, struct err *e);
+int local_embed_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
+                        struct err *e);
+/* The first *n of a row's numbers, of length 1; room for `width`. ERR_FORMAT: they are none. */
+int local_embed_row(const struct gen_req *req, const float *row, size_t width, float *out,
+                    size_t *n, struct err *e);
 void local_prompt_done(struct local_prompt *p);
 
 /* A request's sampling and the lists it points to, until the engine has its own copy. */

@@ -68,11 +68,13 @@ static int check_chat(const struct local *l, const struct gen_req *req, struct e
 
 int local_check(const struct local *l, const struct gen_req *req, struct err *e)
 {
+    if (req->kind == GEN_EMBED)
+        return local_embed_check(l, req, e);
     if (req->kind != GEN_CHAT && req->kind != GEN_RAW)
         return err_set(e, ERR_UNSUPPORTED, "%s: model '%s' only writes text",
-                       req->kind == GEN_EMBED    ? "embeddings"
-                       : req->kind == GEN_RERANK ? "rerank"
-                                                 : "infill",
+                       req->kind == GEN_RERANK ? "rerank" : "infill", l->name);
+    if (!l->caps.raw)
+        return err_set(e, ERR_UNSUPPORTED, "model '%s' writes no text: it only gives embeddings",
                        l->name);
     if (req->n > 1)
         return err_set(e, ERR_UNSUPPORTED, "n: model '%s' gives one answer, not %d", l->name,
@@ -211,6 +213,8 @@ int local_prepare(struct local *l, const struct gen_req *req, struct local_promp
 {
     struct tmpl_out text;
     struct local_prompt p = {0};
+    if (req->kind == GEN_EMBED)
+        return local_embed_prepare(l, req, out, e);
     tmpl_out_init(&text, MAX_TEXT);
     int rc = local_render(l, req, &text, &p.ids, e);
     p.thinks = rc == 0 && req->kind == GEN_CHAT && ends_thinking(l, &text);
@@ -225,6 +229,8 @@ int local_prepare(struct local *l, const struct gen_req *req, struct local_promp
 void local_prompt_done(struct local_prompt *p)
 {
     tok_ids_done(&p->ids);
+    free(p->texts);
+    p->texts = NULL;
 }
 
 static void free_kept(void *kept)

@@ -32,6 +32,8 @@ struct gen_run {
     struct str matched;       /* the stop string that ended it */
     struct engine_stats stats;
     int64_t reasoning;
+    float *row; /* GEN_EMBED: the row in hand */
+    struct err failed;
 };
 
 /* ---- events ---- */
@@ -253,6 +255,64 @@ static void on_end(void *ctx, enum engine_end end, const struct engine_stats *s,
     sink.event(sink.ctx, &last); /* the run may be gone from here on */
 }
 
+/* ---- rows instead of text ---- */
+
+static enum engine_verdict on_row(void *ctx, size_t text, const float *row, size_t width)
+{
+    struct gen_run *r = ctx;
+    struct gen_event ev = {.type = GEN_EV_EMBEDDING, .index = (int32_t)text, .embedding = r->row};
+    r->verdict = GEN_GO;
+    emit_start(r);
+    if (local_embed_row(r->req, row, width, r->row, &ev.nembedding, &r->failed) != 0)
+        return ENGINE_STOP;
+    emit(r, &ev);
+    if (r->verdict == GEN_CANCEL)
+        atomic_store(&r->cancelled, true);
+    return r->verdict == GEN_CANCEL  ? ENGINE_STOP
+           : r->verdict == GEN_PAUSE ? ENGINE_PAUSE
+                                     : ENGINE_GO;
+}
+
+static void on_rows_end(void *ctx, enum engine_end end, const struct engine_stats *s,
+                        const struct err *err)
+{
+    struct gen_run *r = ctx;
+    struct err e = r->failed;
+    r->stats = *s;
+    int rc = e.code ? e.code : end_error(r, end, err, &e);
+    struct gen_event usage = {.type = GEN_EV_USAGE, .usage = {.input = s->prompt}};
+    emit(r, &usage);
+    struct gen_event last = {.type = rc ? GEN_EV_ERROR : GEN_EV_DONE, .err = rc ? &e : NULL};
+    struct gen_sink sink = r->sink;
+    sink.event(sink.ctx, &last); /* the run may be gone from here on */
+}
+
+static int submit_texts(struct local *l, const struct gen_req *req, const struct local_prompt *p,
+                        struct gen_sink sink, struct gen_run **out, struct err *e)
+{
+    size_t width = (size_t)model_traits(engine_model(l->engine))->width;
+    struct gen_run *r = calloc(1, sizeof *r), *before = *out;
+    if (r)
+        r->row = calloc(width, sizeof *r->row);
+    if (!r || !r->row) {
+        free(r);
+        return err_set(e, ERR_NOMEM, "no memory for a run");
+    }
+    r->l = l;
+    r->req = req;
+    r->sink = sink;
+    atomic_init(&r->cancelled, false);
+    struct engine_embed_job job = {
+        .texts = p->texts, .ntexts = p->ntexts, .on_row = on_row, .on_end = on_rows_end, .ctx = r};
+    *out = r; /* as a run that writes is */
+    int rc = engine_embed(l->engine, &job, &r->er, e);
+    if (rc) {
+        *out = before;
+        local_release(r);
+    }
+    return rc;
+}
+
 /* ---- starting ---- */
 
 static struct gen_run *run_new(struct local *l, const struct gen_req *req, bool thinks,
@@ -340,7 +400,7 @@ int local_start(struct gen_backend *b, const struct gen_req *req, struct str mod
     if (!rc && !p)
         rc = local_prepare(l, req, &fresh, e);
     if (!rc)
-        rc = submit(l, req, p ? p : &fresh, sink, out, e);
+        rc = (req->kind == GEN_EMBED ? submit_texts : submit)(l, req, p ? p : &fresh, sink, out, e);
     local_prompt_done(&fresh);
     if (!rc && p) { /* taken: the engine has its own copy */
         count->kept_free(p);
@@ -370,6 +430,7 @@ void local_release(struct gen_run *run)
     tmpl_hold_done(&run->hold);
     buf_done(&run->piece);
     buf_done(&run->clean);
+    free(run->row);
     free(run);
 }
 

@@ -202,6 +202,41 @@ static int read_granite(struct model *m, struct err *e)
     return rc;
 }
 
+/* An encoder. What it was trained to score texts with is no embedding. */
+static int read_encoder(struct model *m, struct err *e)
+{
+    uint64_t types = 0;
+    char key[MODEL_KEY_MAX];
+    int rc = gguf_get_u64(m->g, "tokenizer.ggml.token_type_count", 1 << 16, &types, e);
+    if (rc)
+        return rc;
+    if (types < 1)
+        return err_set(e, ERR_FORMAT, "key tokenizer.ggml.token_type_count is 0");
+    if (m->b.pooling == MODEL_POOL_RANK)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "key %s is %d: a model that ranks texts gives no embeddings",
+                       traits_key(m, "pooling_type", key), m->b.pooling);
+    m->b.token_types = (int32_t)types;
+    return 0;
+}
+
+static int read_bert(struct model *m, struct err *e)
+{
+    m->b.nropes = 0;
+    return read_encoder(m, e);
+}
+
+/* Of `step` layers the second has experts. */
+static int read_nomic_moe(struct model *m, struct err *e)
+{
+    struct recipe *b = &m->b;
+    int32_t step = 0;
+    int rc = traits_int_or(m, "moe_every_n_layers", 0, MODEL_MAX_LAYERS, &step, e);
+    b->moe_step = step > 1 ? step : 0;
+    b->moe_first = step > 1;
+    return rc ? rc : read_encoder(m, e);
+}
+
 /* Interleaved sections of an image's positions: text has the same in all of them, if every pair of
  * the rope belongs to one of the first three. */
 static int check_sections(const struct model *m, struct err *e)
@@ -340,6 +375,16 @@ static const struct family families[] = {
          FAM_OUT_BIAS | FAM_FFN_BIAS | FAM_EXPERTS | FAM_GATELESS | FAM_SHARED | FAM_ROPE_FACTORS,
      .norm_shares = true,
      .read = read_granite},
+    {.name = "bert",
+     .flags = FAM_ENCODER | FAM_POSITIONS,
+     .act = ACT_GELU,
+     .unused = {"cls."},
+     .read = read_bert},
+    {.name = "nomic-bert", .flags = FAM_ENCODER | FAM_NEOX, .read = read_encoder},
+    {.name = "nomic-bert-moe",
+     .flags = FAM_ENCODER | FAM_NEOX | FAM_EXPERTS | FAM_GATELESS,
+     .act = ACT_GELU,
+     .read = read_nomic_moe},
 };
 
 const struct family *family_find(struct str name)

@@ -78,11 +78,16 @@ static void output(struct model_run *r, int w, int workers)
     scale_logits(r, r0, r1);
 }
 
-/* Worker 0 looks at the caller's flag before a layer's last barrier; all see what it saw after. */
-static void look_for_cancel(struct model_run *r, int w)
+/* The output norm of every item, in place. */
+static void hidden_output(struct model_run *r, int w, int workers)
 {
-    if (w == 0 && r->cancel && atomic_load_explicit(r->cancel, memory_order_relaxed))
-        r->stop = true;
+    const struct model_traits *t = &r->m->t;
+    size_t from, to;
+    pool_share(r->n, 1, w, workers, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        float *x = r->x + i * r->x_stride;
+        r->m->kern->rms_norm(x, r->m->output_norm, t->norm_eps, (size_t)t->width, x);
+    }
 }
 
 static void pass(void *ctx, int w, int workers)
@@ -91,7 +96,7 @@ static void pass(void *ctx, int w, int workers)
     float *x = r->x, *att = r->att;
     size_t n = r->n;
     embed(r, w, workers);
-    look_for_cancel(r, w);
+    run_look_for_cancel(r, w);
     pool_barrier(r->pool);
     for (int i = 0; i < r->m->t.layers; i++) {
         const struct layer *l = &r->m->layers[i];
@@ -101,7 +106,7 @@ static void pass(void *ctx, int w, int workers)
             delta_net(r, w, workers, i);
         else
             attention(r, w, workers, i);
-        if (i == r->m->t.layers - 1) {
+        if (i == r->m->t.layers - 1 && !r->hidden) {
             if (r->nwant == 0)
                 return;
             gather_wanted(r, w, workers);
@@ -116,10 +121,13 @@ static void pass(void *ctx, int w, int workers)
             moe(r, w, workers, l, n, x);
         else
             ffn(r, w, workers, l, n, x);
-        look_for_cancel(r, w);
+        run_look_for_cancel(r, w);
         pool_barrier(r->pool);
     }
-    output(r, w, workers);
+    if (r->hidden)
+        hidden_output(r, w, workers);
+    else
+        output(r, w, workers);
 }
 
 /* ---- the call ---- */
@@ -166,9 +174,13 @@ static int add_items(struct model_run *r, const struct model_item *items, size_t
     return rc;
 }
 
-int model_forward(struct model_run *r, const struct model_item *items, size_t n,
-                  const atomic_bool *cancel, const float **logits, struct err *e)
+static int advance(struct model_run *r, const struct model_item *items, size_t n,
+                   const atomic_bool *cancel, struct err *e)
 {
+    if (family_has(r->m, FAM_ENCODER))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "a model of the family %s writes no text: it only gives embeddings",
+                       r->m->t.family);
     if (n < 1 || n > (size_t)r->max_batch)
         return err_set(e, ERR_INVAL, "a batch of %zu items: 1 to %d are possible", n, r->max_batch);
     int rc = add_items(r, items, n, e);
@@ -181,6 +193,27 @@ int model_forward(struct model_run *r, const struct model_item *items, size_t n,
         return err_set(e, ERR_CANCELLED, "cancelled");
     for (size_t i = 0; i < r->nstretches; i++)
         seq_advance(r->stretches[i].seq, (int32_t)r->stretches[i].count);
-    *logits = r->logits;
+    return 0;
+}
+
+int model_forward(struct model_run *r, const struct model_item *items, size_t n,
+                  const atomic_bool *cancel, const float **logits, struct err *e)
+{
+    r->hidden = false;
+    int rc = advance(r, items, n, cancel, e);
+    if (!rc)
+        *logits = r->logits;
+    return rc;
+}
+
+int model_hidden(struct model_run *r, const struct model_item *items, size_t n,
+                 const atomic_bool *cancel, const float **rows, size_t *stride, struct err *e)
+{
+    r->hidden = true;
+    int rc = advance(r, items, n, cancel, e);
+    if (rc)
+        return rc;
+    *rows = r->x;
+    *stride = r->x_stride;
     return 0;
 }

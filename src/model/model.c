@@ -130,6 +130,11 @@ int layer_linears(const struct layer *l, struct linear out[MODEL_LINEARS])
     return n;
 }
 
+bool model_is_encoder(const struct model *m)
+{
+    return family_has(m, FAM_ENCODER);
+}
+
 bool model_is_mixture(const struct model *m)
 {
     return m->b.experts > 0;

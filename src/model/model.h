@@ -162,6 +162,8 @@ struct model_item {
     bool want; /* logits of this position are wanted */
 };
 
+#define MODEL_BATCH_MAX 8192
+
 struct model_run; /* scratch for batches of at most max_batch items; allocated once */
 /* Bytes of such scratch, so that a caller can size its batches to the model. */
 uint64_t model_run_bytes(const struct model *m, int threads, int max_batch, int max_want);
@@ -174,5 +176,34 @@ void model_run_free(struct model_run *r);
  * read before every layer: when set, returns ERR_CANCELLED and no sequence has advanced. */
 int model_forward(struct model_run *r, const struct model_item *items, size_t n,
                   const atomic_bool *cancel, const float **logits, struct err *e);
+
+/* ---- embeddings ---- */
+
+/* It reads a text as a whole and writes none: model_encode is its pass, and it keeps no state. */
+bool model_is_encoder(const struct model *m);
+
+/* As model_forward, but gives what the last layer made of every item, after the output norm: row i
+ * of `width` floats at rows + i * stride. */
+int model_hidden(struct model_run *r, const struct model_item *items, size_t n,
+                 const atomic_bool *cancel, const float **rows, size_t *stride, struct err *e);
+
+struct model_text {
+    const int32_t *tokens;
+    size_t n; /* 1 to ctx_train */
+};
+/* An encoder's pass over whole texts, together at most max_batch tokens of at most max_want texts.
+ * Rows as model_hidden's, of all tokens in order. A text's rows have the same bits in any batch. */
+int model_encode(struct model_run *r, const struct model_text *texts, size_t ntexts,
+                 const atomic_bool *cancel, const float **rows, size_t *stride, struct err *e);
+
+/* How a text's rows become one; the numbers are the files'. */
+enum model_pooling { MODEL_POOL_MEAN = 1, MODEL_POOL_CLS, MODEL_POOL_LAST, MODEL_POOL_RANK };
+/* What the file asks for, or the mean. RANK: it gives no embeddings. */
+enum model_pooling model_pooling(const struct model *m);
+/* The text's next n rows into sum, `width` numbers of the caller's; first: they begin it. */
+void model_pool(enum model_pooling p, bool first, const float *rows, size_t stride, size_t n,
+                size_t width, double *sum);
+/* The row of a text of n tokens, as long as the model made it. */
+void model_pool_end(enum model_pooling p, const double *sum, size_t n, size_t width, float *out);
 
 #endif

@@ -62,6 +62,11 @@ struct yarn {
     float attn_factor; /* also without YaRN */
 };
 
+/* A layer norm. */
+struct center {
+    const float *w, *b;
+};
+
 #define MODEL_ROPES 2 /* of the full layers, and of those with a window */
 
 /* The weights of a gated delta net (delta.c). */
@@ -89,7 +94,14 @@ struct layer {
     struct linear q, k, v, o;
     struct linear gate, up, down; /* where moe is NULL */
     struct moe *moe;
-    struct delta *delta; /* in the place of attention; `o` is its output too */
+    struct delta *delta;         /* in the place of attention; `o` is its output too */
+    struct center attn_out, out; /* of encoders: after attention and after the feed-forward */
+};
+
+/* What an encoder adds up for a token before its first layer. */
+struct encoder {
+    struct kern_mat types, positions; /* rows 0: none */
+    struct center norm;
 };
 
 /* What a family does in its blocks, from its row and the file's keys. */
@@ -102,6 +114,9 @@ struct recipe {
     int32_t experts, experts_used, ff_expert, ff_shared;
     int32_t next_layers;               /* at the file's end, for predicting further tokens */
     int32_t moe_step;                  /* every moe_step-th layer has experts */
+    int32_t moe_first;                 /* the first of them; 0: the moe_step-th */
+    int32_t token_types;               /* rows of encoder.types */
+    int32_t pooling;                   /* enum model_pooling, as the file has it */
     float embed_scale, residual_scale; /* 1: none */
     enum model_layer_kind window_kind; /* of the layers that have a window */
     float attn_scale, attn_softcap;    /* softcap 0: none */
@@ -131,6 +146,7 @@ struct model {
     struct moe *moes; /* of the layers that have one */
     struct delta *deltas;
     struct kern_mat embed;
+    struct encoder encoder;
     const float *output_norm;
     struct linear output;
     bool exact;
@@ -164,6 +180,8 @@ enum {
     FAM_EXPERTS_MUST = 1 << 21,  /* has them */
     FAM_GATED = 1 << 20,         /* layer.gated */
     FAM_DELTA_GROUPED = 1 << 23, /* delta.grouped, and ssm_ba holds alpha and beta */
+    FAM_ENCODER = 1 << 28,       /* reads a text as a whole, writes none */
+    FAM_POSITIONS = 1 << 29,     /* position_embd */
 };
 
 struct family {
@@ -223,6 +241,11 @@ int weights_bind(struct model *m, struct err *e);
 struct stretch { /* items of one sequence that stand together in the batch */
     struct model_seq *seq;
     size_t first, count;
+};
+
+struct passage { /* a text in an encoder's batch */
+    size_t first, count;
+    size_t page; /* the first of its cells */
 };
 
 /* The packed columns for the types of the weights they will meet. */
@@ -294,6 +317,13 @@ struct model_run {
     float *wanted; /* x of the wanted items, then their attention output */
     float *wanted_att;
     float *logits;
+    bool hidden; /* the pass ends at the output norm, for every item */
+    /* Encoders: a batch's tokens and their places in their texts; keys and values of one layer in
+     * pages of KERN_PAGE positions, a text beginning with a page. */
+    int32_t *tokens, *positions;
+    float *cells;
+    struct passage *passages;
+    size_t npassages;
     unsigned char *pack;
     size_t pack_bytes;
     struct worker_scratch *workers;
@@ -314,6 +344,19 @@ struct model_run {
 static inline enum kern_type run_type(const struct model_run *r, const struct linear *l)
 {
     return r->exact ? KERN_F32 : l->w.type;
+}
+
+/* Worker 0 looks at the caller's flag before a layer's last barrier; all see what it saw after. */
+static inline void run_look_for_cancel(struct model_run *r, int w)
+{
+    if (w == 0 && r->cancel && atomic_load_explicit(r->cancel, memory_order_relaxed))
+        r->stop = true;
+}
+
+/* Pages of cells that max_want texts of an encoder's batch may take. */
+static inline size_t run_cell_pages(const struct model_run *r)
+{
+    return (size_t)r->max_batch / KERN_PAGE + (size_t)r->max_want + 1;
 }
 
 /* ---- blocks: every worker calls them, inside a pool job ---- */

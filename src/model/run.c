@@ -65,7 +65,7 @@ static void find_inputs(const struct model *m, bool exact, bool experts, struct 
                 add_input(in, &all[j], exact);
         }
     }
-    if (!experts)
+    if (!experts && m->output.w.rows > 0)
         add_input(in, &m->output, exact);
 }
 
@@ -151,6 +151,16 @@ static void lay_out_experts(struct model_run *r, struct cursor *c)
     r->share = take(c, slots, f);
 }
 
+static void lay_out_encoder(struct model_run *r, struct cursor *c)
+{
+    size_t batch = (size_t)r->max_batch, i = sizeof(int32_t);
+    size_t page = 2 * (size_t)r->m->t.kv_heads * (size_t)r->m->t.head_dim * KERN_PAGE;
+    r->tokens = take(c, batch, i);
+    r->positions = take(c, batch, i);
+    r->passages = take(c, (size_t)r->max_want, sizeof *r->passages);
+    r->cells = take(c, run_cell_pages(r) * page, sizeof(float));
+}
+
 static size_t lay_out_shared(struct model_run *r, unsigned char *base)
 {
     struct cursor c = {base, 0};
@@ -173,7 +183,10 @@ static size_t lay_out_shared(struct model_run *r, unsigned char *base)
     lay_out_experts(r, &c);
     r->wanted = take(&c, want * r->x_stride, f);
     r->wanted_att = take(&c, want * r->q_stride, f);
-    r->logits = take(&c, want * (size_t)r->m->t.vocab, f);
+    if (family_has(r->m, FAM_ENCODER))
+        lay_out_encoder(r, &c);
+    else
+        r->logits = take(&c, want * (size_t)r->m->t.vocab, f);
     r->pack = take(&c, r->pack_bytes, 1);
     r->from[0] = take(&c, batch, sizeof **r->from);
     r->from[1] = take(&c, batch, sizeof **r->from);
@@ -315,9 +328,9 @@ uint64_t model_run_bytes(const struct model *m, int threads, int max_batch, int 
 int model_run_new(const struct model *m, struct pool *pool, int max_batch, int max_want,
                   struct model_run **out, struct err *e)
 {
-    if (max_batch < 1 || max_batch > 4096 || max_want < 1 || max_want > max_batch)
-        return err_set(e, ERR_INVAL, "batches of %d items with %d wanted: 1 to 4096 are possible",
-                       max_batch, max_want);
+    if (max_batch < 1 || max_batch > MODEL_BATCH_MAX || max_want < 1 || max_want > max_batch)
+        return err_set(e, ERR_INVAL, "batches of %d items with %d wanted: 1 to %d are possible",
+                       max_batch, max_want, MODEL_BATCH_MAX);
     struct worker_sizes s = {0};
     int workers = pool_threads(pool);
     struct model_run *r = calloc(1, sizeof *r);
@@ -336,7 +349,8 @@ int model_run_new(const struct model *m, struct pool *pool, int max_batch, int m
         return err_set(e, ERR_NOMEM, "no memory for batches of %d items (%zu bytes)", max_batch,
                        bytes);
     }
-    touch(r->base, r->base_bytes);
+    if (!family_has(m, FAM_ENCODER)) /* whose batch is for the longest text, and few are long */
+        touch(r->base, r->base_bytes);
     lay_out_shared(r, r->base);
     *out = r;
     return 0;

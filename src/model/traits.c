@@ -158,7 +158,7 @@ static int refuse_variants(const struct model *m, struct err *e)
         rc = traits_int_or(m, "expert_group_count", 0, INT32_MAX, &groups, e);
     if (rc)
         return rc;
-    if (!causal)
+    if (!causal && !family_has(m, FAM_ENCODER))
         return err_set(e, ERR_UNSUPPORTED, "key %s is false: only causal attention is supported",
                        traits_key(m, "attention.causal", key));
     if (groups > 1)
@@ -320,7 +320,12 @@ int traits_read(struct model *m, struct err *e)
     if (!rc)
         rc = traits_int(m, "context_length", 1, MODEL_MAX_POSITIONS, &t->ctx_train, e);
     if (!rc)
-        rc = traits_float(m, "attention.layer_norm_rms_epsilon", 1e-30, 1, &t->norm_eps, e);
+        rc = traits_float(m,
+                          family_has(m, FAM_ENCODER) ? "attention.layer_norm_epsilon"
+                                                     : "attention.layer_norm_rms_epsilon",
+                          1e-30, 1, &t->norm_eps, e);
+    if (!rc)
+        rc = traits_int_or(m, "pooling_type", 0, INT32_MAX, &m->b.pooling, e);
     if (!rc)
         rc = read_experts(m, e);
     if (!rc)

@@ -344,6 +344,8 @@ static int bind_moe(struct binder *b, struct moe *x, struct err *e)
 
 static bool has_experts(const struct model *m, int layer)
 {
+    if (m->b.moe_first > 0)
+        return layer % m->b.moe_step == m->b.moe_first;
     return m->b.experts > 0 && m->b.moe_step > 0 && (layer + 1) % m->b.moe_step == 0;
 }
 
@@ -377,6 +379,64 @@ static int bind_layer(struct binder *b, int i, struct layer *l, struct err *e)
         rc = l->moe ? bind_moe(b, l->moe, e) : bind_dense(b, l, e);
     b->prefix[0] = '\0';
     return rc;
+}
+
+/* ---- encoders: norms stand behind the blocks, and have biases ---- */
+
+static int bind_center(struct binder *b, const char *prefix, struct center *out, struct err *e)
+{
+    size_t width = (size_t)b->m->t.width;
+    int rc = bind_norm(b, prefix, width, &out->w, e);
+    return rc ? rc : bind_floats(b, prefix, ".bias", width, 1, MUST, &out->b, e);
+}
+
+/* The feed-forward that has a gate leaves its biases aside, as the reference does. */
+static int bind_encoder_ffn(struct binder *b, struct layer *l, struct err *e)
+{
+    size_t width = (size_t)b->m->t.width, ff = (size_t)b->m->t.ff;
+    bool gated = b->m->b.act == ACT_SILU;
+    unsigned with = gated ? 0 : WITH_BIAS;
+    int rc = bind_linear(b, "ffn_up", width, ff, with, &l->up, e);
+    if (!rc)
+        rc = bind_linear(b, "ffn_down", ff, width, with, &l->down, e);
+    if (!rc && gated)
+        rc = bind_linear(b, "ffn_gate", width, ff, 0, &l->gate, e);
+    char name[NAME_MAX_BYTES];
+    find(b, "ffn_up", ".bias", name);
+    find(b, "ffn_down", ".bias", name);
+    return rc;
+}
+
+static int bind_encoder_layer(struct binder *b, int i, struct layer *l, struct err *e)
+{
+    struct model *m = b->m;
+    size_t q = (size_t)m->t.heads * (size_t)m->t.head_dim;
+    shape_layer(m, i, l);
+    snprintf(b->prefix, sizeof b->prefix, "blk.%d.", i);
+    int rc = bind_qkv(b, l, e);
+    if (!rc)
+        rc = bind_linear(b, "attn_output", q, (size_t)m->t.width, WITH_BIAS | WITH_SCALE, &l->o, e);
+    if (!rc)
+        rc = bind_center(b, "attn_output_norm", &l->attn_out, e);
+    if (!rc)
+        rc = l->moe ? bind_moe(b, l->moe, e) : bind_encoder_ffn(b, l, e);
+    if (!rc)
+        rc = bind_center(b, "layer_output_norm", &l->out, e);
+    b->prefix[0] = '\0';
+    return rc;
+}
+
+static int bind_encoder(struct binder *b, struct err *e)
+{
+    struct model *m = b->m;
+    size_t width = (size_t)m->t.width, ctx = (size_t)m->t.ctx_train;
+    int rc = bind_matrix(b, "token_embd", width, (size_t)m->t.vocab, 1, &m->embed, e);
+    if (!rc && has(b, "token_types", ".weight"))
+        rc =
+            bind_matrix(b, "token_types", width, (size_t)m->b.token_types, 1, &m->encoder.types, e);
+    if (!rc && family_has(m, FAM_POSITIONS))
+        rc = bind_matrix(b, "position_embd", width, ctx, 1, &m->encoder.positions, e);
+    return rc ? rc : bind_center(b, "token_embd_norm", &m->encoder.norm, e);
 }
 
 /* ---- the rest ---- */
@@ -476,9 +536,11 @@ static void count_weights(struct model *m)
 static int bind_all(struct binder *b, struct err *e)
 {
     struct model *m = b->m;
-    int rc = bind_output(b, e);
+    bool encoder = family_has(m, FAM_ENCODER);
+    int rc = encoder ? bind_encoder(b, e) : bind_output(b, e);
     for (int i = 0; !rc && i < m->t.layers; i++)
-        rc = bind_layer(b, i, &m->layers[i], e);
+        rc = encoder ? bind_encoder_layer(b, i, &m->layers[i], e)
+                     : bind_layer(b, i, &m->layers[i], e);
     bool experts = false;
     for (int i = 0; !rc && i < m->t.layers; i++)
         experts = experts || m->layers[i].moe;

@@ -415,12 +415,13 @@ static int scan_part(struct scan *s, const struct gen_part *p, size_t i, size_t 
         code = scan_field(s, fields[f].text, PRIVACY_IN_MESSAGE, i, k, fields[f].field);
     bool media =
         p->type == GEN_PART_IMAGE || p->type == GEN_PART_AUDIO || p->type == GEN_PART_DOCUMENT;
+    bool tokens = p->type == GEN_PART_TOKENS; /* a text that only its model can read */
     bool elsewhere = p->url.n && !str_istarts(p->url, STR("data:"));
-    if (code == 0 && media && elsewhere && p->data.n == 0) {
+    if (code == 0 && (tokens || (media && elsewhere && p->data.n == 0))) {
         struct segment seg = {PRIVACY_IN_MESSAGE, PRIVACY_URL, i, k, 0, p->url.n};
         s->segs = &seg;
         s->nsegs = 1;
-        code = keep_media(s, p->type, 0);
+        code = keep_media(s, p->type, p->nids * sizeof *p->ids);
     }
     return code ? code : scan_data(s, p, i, k);
 }

@@ -60,6 +60,8 @@ char *row_url(const struct provider *p, const char *path);
 
 /* ---- provider_models.c ---- */
 /* What is known of a built-in row's models. */
+/* What a model that nothing is known of can do, by its name. */
+struct gen_caps models_guess(struct str id, const struct gen_caps *defaults);
 int models_add_known(struct provider *p, struct err *e);
 bool models_known(const char *row, struct str id, struct gen_caps *out, bool *effort);
 int caps_parse(struct str words, struct gen_caps *out, struct err *e);

@@ -14,6 +14,7 @@ enum {
     REASONING = 1 << 6,
     LOGPROBS = 1 << 7,
     MANY = 1 << 8,
+    EMBED = 1 << 10, /* and nothing else */
     EFFORT = 1 << 9, /* Anthropic: output_config.effort, not only a budget */
     GPT = TOOLS | IMAGES | DOCUMENTS | JSON | SCHEMA | LOGPROBS | MANY,
     GPT5 = TOOLS | IMAGES | DOCUMENTS | JSON | SCHEMA | REASONING | MANY,
@@ -38,6 +39,8 @@ static const struct known {
     {"openai", "gpt-4o-mini", 128000, 16384, GPT},
     {"openai", "o3", 200000, 100000, GPT5},
     {"openai", "o4-mini", 200000, 100000, GPT5},
+    {"openai", "text-embedding-3-small", 8191, 0, EMBED},
+    {"openai", "text-embedding-3-large", 8191, 0, EMBED},
     {"anthropic", "claude-opus-4-6", 200000, 128000, CLAUDE | EFFORT},
     {"anthropic", "claude-sonnet-4-6", 200000, 64000, CLAUDE | EFFORT},
     {"anthropic", "claude-opus-4-5", 200000, 64000, CLAUDE | EFFORT},
@@ -57,7 +60,9 @@ static const struct known {
 
 static void fill(const struct known *k, struct gen_caps *out)
 {
-    *out = (struct gen_caps){.chat = true, .context = k->context, .max_output = k->max_output};
+    *out = (struct gen_caps){.context = k->context, .max_output = k->max_output};
+    out->embed = k->can & EMBED;
+    out->chat = !out->embed;
     out->tools = k->can & TOOLS;
     out->images = k->can & IMAGES;
     out->audio = k->can & AUDIO;
@@ -94,6 +99,16 @@ bool models_known(const char *row, struct str id, struct gen_caps *out, bool *ef
         return true;
     }
     return false;
+}
+
+/* Servers list their models without saying what they are for; those that embed are named so. */
+struct gen_caps models_guess(struct str id, const struct gen_caps *defaults)
+{
+    static const char *const names[] = {"embed", "minilm", "bge-", "gte-"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (str_find(id, str_of(names[i]), 0) != SIZE_MAX)
+            return (struct gen_caps){.embed = true, .context = defaults->context};
+    return *defaults;
 }
 
 int models_add_known(struct provider *p, struct err *e)

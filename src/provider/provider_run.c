@@ -32,6 +32,7 @@ struct gen_run {
     uint64_t deadline_ns; /* clock_mono_ns; 0: none */
     char *row_name, *url, **headers;
     char model[256];
+    enum gen_kind kind; /* GEN_EMBED, or GEN_CHAT */
     bool stream;
     int connect_ms, first_ms, idle_ms;
     int status, retry_after_s;
@@ -197,7 +198,7 @@ static void on_head(void *ctx, int status, struct str type, int retry_after_s)
         run->stream = false;
     else if (str_istarts(type, STR("text/event-stream")))
         run->stream = true;
-    if (wire_reader_new(run->p->dialect, run->stream, sink, &run->reader, &why))
+    if (wire_reader_new_kind(run->p->dialect, run->kind, run->stream, sink, &run->reader, &why))
         stop(run, &why);
 }
 
@@ -297,7 +298,7 @@ static int64_t estimate(const struct gen_req *req)
         n += MESSAGE_TOKENS;
         for (size_t k = 0; k < req->msgs[i].nparts; k++) {
             const struct gen_part *p = &req->msgs[i].parts[k];
-            n += quarter(p->text.n) + quarter(p->args.n) + quarter(p->name.n);
+            n += quarter(p->text.n) + quarter(p->args.n) + quarter(p->name.n) + (int64_t)p->nids;
             if (p->type == GEN_PART_IMAGE)
                 n += IMAGE_TOKENS;
             else if (p->type == GEN_PART_DOCUMENT)
@@ -359,7 +360,8 @@ static int prepare(struct gen_run *run, const struct gen_req *req, struct str mo
     struct provider *p = run->p;
     const struct provider_params *params = &p->table->params;
     bool anthropic = p->dialect == GEN_DIALECT_ANTHROPIC;
-    run->stream = req->stream;
+    run->kind = req->kind == GEN_EMBED ? GEN_EMBED : GEN_CHAT;
+    run->stream = req->stream && run->kind == GEN_CHAT;
     run->connect_ms = p->connect_ms ? p->connect_ms : params->connect_ms;
     if (run->stream)
         run->first_ms = p->first_ms ? p->first_ms : params->first_ms;
@@ -371,7 +373,9 @@ static int prepare(struct gen_run *run, const struct gen_req *req, struct str mo
     run->input_estimate = estimate(req);
     buf_init(&run->error_body, MAX_ERROR_BODY + 1);
     memcpy(run->model, model.p, model.n);
-    run->url = row_url(p, anthropic ? "/messages" : "/chat/completions");
+    run->url = row_url(p, run->kind == GEN_EMBED ? "/embeddings"
+                          : anthropic            ? "/messages"
+                                                 : "/chat/completions");
     run->headers = headers_new(p, true, run->stream);
     if (asprintf(&run->row_name, "%s/%.*s", p->name, STR_ARG(model)) < 0)
         run->row_name = NULL;
@@ -388,7 +392,7 @@ static int dial(struct gen_run *run, const struct gen_req *req, struct str body,
     /* Our deadlines count events; egress's own, for bytes, are there to catch what we cannot. */
     struct egress_call call = {.row = &run->row,
                                .req_zone = req->zone,
-                               .rule = "chat",
+                               .rule = run->kind == GEN_EMBED ? "embed" : "chat",
                                .method = "POST",
                                .url = run->url,
                                .headers = (const char *const *)run->headers,

@@ -93,7 +93,7 @@ struct provider_model *row_model(struct provider *p, struct str id, bool add)
     if (!own)
         return NULL;
     struct provider_model *m = &bigger[p->nmodels++];
-    *m = (struct provider_model){.id = str_of(own), .caps = p->defaults};
+    *m = (struct provider_model){.id = str_of(own), .caps = models_guess(id, &p->defaults)};
     m->zone = provider_zone(p, id);
     return m;
 }
@@ -338,7 +338,7 @@ int provider_add(struct provider_table *t, const char *name, const struct provid
         p->models[i].zone = provider_zone(p, p->models[i].id);
         bool effort;
         if (p->closed && !models_known(p->name, p->models[i].id, &p->models[i].caps, &effort))
-            p->models[i].caps = p->defaults;
+            p->models[i].caps = models_guess(p->models[i].id, &p->defaults);
     }
     if (!rc)
         return 0;

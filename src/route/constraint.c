@@ -98,7 +98,9 @@ unsigned constraint_obstacles(const struct route_facts *f, const struct route_ca
         {c->zone > zone, ROUTE_ZONE},
         {f->policy.offline && !c->on_machine, ROUTE_OFFLINE},
         {missing[0] != '\0', ROUTE_CAPABILITY},
-        {c->caps.context > 0 && estimate_tokens_needed(r) > c->caps.context, ROUTE_CONTEXT},
+        /* Of texts to embed each has the context to itself: the model says which does not fit. */
+        {r->kind != GEN_EMBED && c->caps.context > 0 && estimate_tokens_needed(r) > c->caps.context,
+         ROUTE_CONTEXT},
         {c->no_key, ROUTE_NO_KEY},
         {over_budget(f, c), ROUTE_BUDGET},
         {c->limited_until_ms > f->policy.now_ms, ROUTE_QUOTA},

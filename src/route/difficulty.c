@@ -98,6 +98,8 @@ double difficulty_of(const struct route_request *r)
 
 double difficulty_suffices(const struct route_request *r, double quality, double params)
 {
+    if (r->kind == GEN_EMBED) /* what its rows are good for is not to be told from its size */
+        return 1;
     double able = quality >= 0 ? clamp(quality, 0, 10) : difficulty_capability(params);
     double p = 1 / (1 + exp(-SLOPE * (able - difficulty_of(r))));
     /* No model knows today by itself; with tools or the documents at hand it need not. */

@@ -53,7 +53,7 @@ static int64_t quarters(struct str s)
 
 static int64_t part_quarters(const struct gen_part *p)
 {
-    int64_t n = quarters(p->text) + quarters(p->args) + quarters(p->name);
+    int64_t n = quarters(p->text) + quarters(p->args) + quarters(p->name) + 4 * (int64_t)p->nids;
     switch (p->type) {
     case GEN_PART_IMAGE: return n + 4 * 1000;
     case GEN_PART_AUDIO: return n + (int64_t)(p->data.n / 400);

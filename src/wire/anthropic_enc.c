@@ -119,6 +119,7 @@ static int put_content(struct enc *x, const struct gen_part *p)
         return 0;
     case GEN_PART_TOOL_CALL: return put_tool_use(x, p);
     case GEN_PART_AUDIO: return enc_unsupported(x, "messages.content: audio", "anthropic");
+    case GEN_PART_TOKENS:
     case GEN_PART_TOOL_RESULT: break;
     }
     return enc_unsupported(x, "messages.content: this part", "anthropic");

@@ -66,6 +66,12 @@ void jw_float(struct buf *b, const char *key, float v)
     buf_puts(b, t);
 }
 
+void jw_number(struct buf *b, float v)
+{
+    comma(b);
+    buf_printf(b, "%.9g", (double)v);
+}
+
 void jw_item(struct buf *b, struct str v)
 {
     comma(b);

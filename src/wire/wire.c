@@ -10,9 +10,10 @@ static const struct {
     enum gen_dialect dialect;
     const char *name;
     const struct wire_codec *codec;
+    const struct wire_codec *embed; /* NULL: the dialect has no embeddings */
 } rows[] = {
-    {GEN_DIALECT_OPENAI, "openai", &openai_codec},
-    {GEN_DIALECT_ANTHROPIC, "anthropic", &anthropic_codec},
+    {GEN_DIALECT_OPENAI, "openai", &openai_codec, &openai_embed_codec},
+    {GEN_DIALECT_ANTHROPIC, "anthropic", &anthropic_codec, NULL},
 };
 
 const struct wire_codec openai_codec = {
@@ -56,8 +57,20 @@ static const struct wire_codec *codec_of(enum gen_dialect d)
     return NULL;
 }
 
-static int no_dialect(enum gen_dialect d, struct err *e)
+/* The codec for a kind of request, or why there is none. */
+static int find_codec(enum gen_dialect d, enum gen_kind kind, const struct wire_codec **out,
+                      struct err *e)
 {
+    *out = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].dialect != d)
+            continue;
+        *out = kind == GEN_CHAT ? rows[i].codec : kind == GEN_EMBED ? rows[i].embed : NULL;
+        if (*out)
+            return 0;
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries %s", rows[i].name,
+                       rows[i].embed ? "chat and embeddings only" : "chat only");
+    }
     return err_set(e, ERR_INVAL, "no dialect %d", (int)d);
 }
 
@@ -83,16 +96,17 @@ bool wire_dialect_find(struct str name, enum gen_dialect *out)
 
 /* ---- requests ---- */
 
-int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena,
-                        struct gen_req **out, struct err *e)
+int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str body,
+                             struct arena *arena, struct gen_req **out, struct err *e)
 {
-    const struct wire_codec *codec = codec_of(d);
+    const struct wire_codec *codec;
     json_t *v = NULL;
-    if (!codec)
-        return no_dialect(d, e);
+    int rc = find_codec(d, kind, &codec, e);
+    if (rc)
+        return rc;
     if (body.n > WIRE_MAX_BODY)
         return err_set(e, ERR_TOO_LARGE, "the body is larger than %d bytes", WIRE_MAX_BODY);
-    int rc = wire_json_load(body, &v, e);
+    rc = wire_json_load(body, &v, e);
     if (rc)
         return rc;
     struct dec dec = {.a = arena, .e = e};
@@ -103,7 +117,7 @@ int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena
         rc = err_set(e, ERR_FORMAT, "the body must be a JSON object");
     else {
         r->arena = arena;
-        r->kind = GEN_CHAT;
+        r->kind = kind;
         r->dialect = d;
         r->parallel_tools = -1;
         r->n = 1;
@@ -116,19 +130,23 @@ int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena
     return rc;
 }
 
+int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena,
+                        struct gen_req **out, struct err *e)
+{
+    return wire_request_decode_kind(d, GEN_CHAT, body, arena, out, e);
+}
+
 int wire_request_encode(enum gen_dialect d, const struct gen_req *req, struct str model,
                         const struct wire_quirks *quirks, struct buf *out, struct err *e)
 {
     static const struct wire_quirks none;
-    const struct wire_codec *codec = codec_of(d);
-    if (!codec)
-        return no_dialect(d, e);
-    if (req->kind != GEN_CHAT)
-        return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries chat only",
-                       wire_dialect_name(d));
+    const struct wire_codec *codec;
+    int rc = find_codec(d, req->kind, &codec, e);
+    if (rc)
+        return rc;
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
-    int rc = codec->encode(&x, model);
+    rc = codec->encode(&x, model);
     if (!rc && buf_failed(out))
         rc = err_set(e, ERR_TOO_LARGE, "the request does not fit into %zu bytes", out->max);
     if (rc && !buf_failed(out))
@@ -141,9 +159,12 @@ int wire_request_encode(enum gen_dialect d, const struct gen_req *req, struct st
 int wire_writer_new(enum gen_dialect d, const struct gen_req *req, struct str id, int64_t created,
                     struct wire_writer **out, struct err *e)
 {
-    const struct wire_codec *codec = codec_of(d);
-    if (!codec)
-        return no_dialect(d, e);
+    /* A raw prompt came as a chat. */
+    enum gen_kind kind = req->kind == GEN_RAW ? GEN_CHAT : req->kind;
+    const struct wire_codec *codec;
+    int rc = find_codec(d, kind, &codec, e);
+    if (rc)
+        return rc;
     if (!id.n || id.n > 32)
         return err_set(e, ERR_INVAL, "an answer's id has 1 to 32 characters");
     for (size_t i = 0; i < id.n; i++) {
@@ -155,10 +176,10 @@ int wire_writer_new(enum gen_dialect d, const struct gen_req *req, struct str id
     struct wire_writer *w = calloc(1, sizeof *w);
     if (!w)
         return err_set(e, ERR_NOMEM, "out of memory for the answer");
-    w->dialect = d;
+    w->codec = codec;
     w->req = req;
     w->created = created;
-    w->stream = req->stream;
+    w->stream = req->stream && kind == GEN_CHAT;
     memcpy(w->id, id.p, id.n);
     buf_init(&w->model, 1 << 16);
     if (codec->writer_new(w)) {
@@ -173,7 +194,7 @@ void wire_writer_free(struct wire_writer *w)
 {
     if (!w)
         return;
-    codec_of(w->dialect)->writer_free(w);
+    w->codec->writer_free(w);
     buf_done(&w->model);
     free(w);
 }
@@ -188,7 +209,7 @@ int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct 
 {
     if (w->ended)
         return err_set(e, ERR_INVAL, "an event after the answer's end");
-    if (ev->type == GEN_EV_EMBEDDING)
+    if ((ev->type == GEN_EV_EMBEDDING) && w->req->kind != GEN_EMBED)
         return err_set(e, ERR_UNSUPPORTED, "an embedding in a chat answer");
     if (ev->type == GEN_EV_START) {
         buf_clear(&w->model);
@@ -198,7 +219,7 @@ int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct 
         w->usage = ev->usage;
         w->has_usage = true;
     }
-    int rc = codec_of(w->dialect)->write(w, ev, out, e);
+    int rc = w->codec->write(w, ev, out, e);
     if (rc)
         return rc;
     w->ended = ev->type == GEN_EV_DONE || ev->type == GEN_EV_ERROR;
@@ -245,7 +266,7 @@ static int on_sse(void *ctx, struct str name, struct str data, struct err *e)
     if (r->cancelled)
         return 0;
     r->nevents++;
-    int rc = codec_of(r->dialect)->read_event(r, name, data, e);
+    int rc = r->codec->read_event(r, name, data, e);
     arena_clear(r->tmp);
     return rc;
 }
@@ -253,17 +274,27 @@ static int on_sse(void *ctx, struct str name, struct str data, struct err *e)
 int wire_reader_new(enum gen_dialect d, bool streaming, struct gen_sink sink,
                     struct wire_reader **out, struct err *e)
 {
-    const struct wire_codec *codec = codec_of(d);
-    if (!codec)
-        return no_dialect(d, e);
+    return wire_reader_new_kind(d, GEN_CHAT, streaming, sink, out, e);
+}
+
+int wire_reader_new_kind(enum gen_dialect d, enum gen_kind kind, bool streaming,
+                         struct gen_sink sink, struct wire_reader **out, struct err *e)
+{
+    const struct wire_codec *codec;
+    int rc = find_codec(d, kind, &codec, e);
+    if (rc)
+        return rc;
+    if (streaming && kind == GEN_EMBED)
+        return err_set(e, ERR_UPSTREAM, "a stream where rows of embeddings were asked for");
+    size_t most = kind == GEN_EMBED ? WIRE_MAX_ROWS : WIRE_MAX_ANSWER;
     struct wire_reader *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(e, ERR_NOMEM, "out of memory for the answer");
-    r->dialect = d;
+    r->codec = codec;
     r->streaming = streaming;
     r->sink = sink;
     sse_init(&r->sse, on_sse, r);
-    buf_init(&r->body, WIRE_MAX_ANSWER);
+    buf_init(&r->body, most);
     r->tmp = arena_new(4 * (size_t)WIRE_MAX_ANSWER);
     if (!r->tmp || codec->reader_new(r)) {
         wire_reader_free(r);
@@ -277,7 +308,7 @@ void wire_reader_free(struct wire_reader *r)
 {
     if (!r)
         return;
-    codec_of(r->dialect)->reader_free(r);
+    r->codec->reader_free(r);
     sse_done(&r->sse);
     buf_done(&r->body);
     arena_free(r->tmp);
@@ -305,7 +336,7 @@ int wire_reader_feed(struct wire_reader *r, struct str bytes, enum gen_verdict *
     } else {
         buf_str_add(&r->body, bytes);
         if (buf_failed(&r->body)) {
-            err_set(&mine, ERR_UPSTREAM, "the answer is larger than %d bytes", WIRE_MAX_ANSWER);
+            err_set(&mine, ERR_UPSTREAM, "the answer is larger than %zu bytes", r->body.max);
             return fail(r, &mine, e);
         }
     }
@@ -316,7 +347,7 @@ int wire_reader_feed(struct wire_reader *r, struct str bytes, enum gen_verdict *
 
 bool wire_reader_complete(const struct wire_reader *r)
 {
-    return r->streaming && codec_of(r->dialect)->read_complete(r, false);
+    return r->streaming && r->codec->read_complete(r, false);
 }
 
 static int read_whole(struct wire_reader *r, struct err *e)
@@ -327,7 +358,7 @@ static int read_whole(struct wire_reader *r, struct err *e)
         return err_set(e, ERR_CUT, "the answer is empty");
     if (wire_json_load(buf_str(&r->body), &v, &why))
         return err_set_at(e, ERR_UPSTREAM, why.pos, "the answer: %s", why.msg);
-    int rc = codec_of(r->dialect)->read_body(r, v, e);
+    int rc = r->codec->read_body(r, v, e);
     json_decref(v);
     arena_clear(r->tmp);
     return rc;
@@ -335,7 +366,7 @@ static int read_whole(struct wire_reader *r, struct err *e)
 
 int wire_reader_end(struct wire_reader *r, struct err *e)
 {
-    const struct wire_codec *codec = codec_of(r->dialect);
+    const struct wire_codec *codec = r->codec;
     struct err mine = {0};
     if (r->failed.code)
         return fail(r, &r->failed, e);

@@ -23,6 +23,11 @@
 int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena,
                         struct gen_req **out, struct err *e);
 
+/* The same for any kind of request that the dialect has: GEN_CHAT, or GEN_EMBED (the body of POST
+ * /v1/embeddings; OpenAI's). ERR_UNSUPPORTED: it has none. */
+int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str body,
+                             struct arena *arena, struct gen_req **out, struct err *e);
+
 struct wire_quirks {
     bool max_tokens_old;   /* OpenAI-compatible servers that know max_tokens only, not
                               max_completion_tokens */
@@ -66,6 +71,9 @@ struct wire_reader;
  * answer that is not streamed, 1 MiB an SSE event). */
 int wire_reader_new(enum gen_dialect d, bool streaming, struct gen_sink sink,
                     struct wire_reader **out, struct err *e);
+/* Of an answer to another kind of request than a chat: rows (64 MiB at most) for GEN_EMBED. */
+int wire_reader_new_kind(enum gen_dialect d, enum gen_kind kind, bool streaming,
+                         struct gen_sink sink, struct wire_reader **out, struct err *e);
 void wire_reader_free(struct wire_reader *r);
 /* The strictest verdict of the sink in *verdict. A malformed stream is ERR_UPSTREAM with what and
  * where; no DONE or ERROR event has then been sent for it: the caller sends the ERROR. */

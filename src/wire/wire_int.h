@@ -10,6 +10,8 @@
 enum {
     WIRE_MAX_BODY = 64 << 20,   /* of a request; the server's own limit is lower */
     WIRE_MAX_ANSWER = 16 << 20, /* of an answer that is not streamed */
+    WIRE_MAX_ROWS = 64 << 20,   /* of an answer with embeddings */
+    WIRE_MAX_INPUTS = 2048,     /* texts to embed in one request */
     WIRE_MAX_EVENT = 1 << 20,   /* of one SSE event */
     WIRE_MAX_TOOLS = 256,       /* tool calls of one choice */
     WIRE_MAX_CHOICES = 128,
@@ -77,6 +79,7 @@ void jw_int(struct buf *b, const char *key, int64_t v);
 void jw_bool(struct buf *b, const char *key, bool v);
 void jw_null(struct buf *b, const char *key);
 void jw_float(struct buf *b, const char *key, float v); /* the shortest text that reads back */
+void jw_number(struct buf *b, float v);                 /* in an array; quick, and reads back */
 void jw_item(struct buf *b, struct str v);              /* a string in an array */
 void jw_object(struct buf *b, const char *key);         /* opens */
 void jw_array(struct buf *b, const char *key);
@@ -123,8 +126,10 @@ int sse_end(struct sse *s, struct err *e);
 
 /* ---- the dialects' rows (wire.c) ---- */
 
+struct wire_codec;
+
 struct wire_reader {
-    enum gen_dialect dialect;
+    const struct wire_codec *codec;
     bool streaming;
     struct gen_sink sink;
     enum gen_verdict verdict; /* the strictest so far of this feed */
@@ -143,7 +148,7 @@ void reader_send(struct wire_reader *r, const struct gen_event *ev);
 void reader_start(struct wire_reader *r, struct str model, struct str id); /* once */
 
 struct wire_writer {
-    enum gen_dialect dialect;
+    const struct wire_codec *codec;
     const struct gen_req *req;
     char id[48];
     int64_t created;
@@ -172,6 +177,7 @@ struct wire_codec {
     const char *keepalive;
 };
 extern const struct wire_codec openai_codec, anthropic_codec;
+extern const struct wire_codec openai_embed_codec; /* openai_embed.c */
 
 /* openai_req.c, openai_enc.c, openai_in.c, openai_out.c and the same for anthropic */
 int openai_decode(struct dec *d, const json_t *body, struct gen_req *r);

@@ -3,7 +3,9 @@
 
     scripted_provider.py [--port N] [--log FILE]
 
-Listens on 127.0.0.1 and prints its port. Speaks POST /v1/chat/completions, POST /v1/messages and GET /v1/models.
+Listens on 127.0.0.1 and prints its port. Speaks POST /v1/chat/completions, POST /v1/messages, POST /v1/embeddings
+(rows of 6 numbers, the first how long the input is, the second its number; 401 and the like as below; given in
+reverse order where the model is named "reverse") and GET /v1/models.
 The scenario is the model's name (or what stands behind its last "/"):
 
     ok, stream      text in three pieces, usage, a proper end
@@ -28,9 +30,11 @@ Each connection and each request is a line of JSON in FILE: {"connection": n} or
 "headers", "body"}. GET /script/counts gives {"connections": n, "requests": n}, itself not counted.
 """
 import argparse
+import base64
 import json
 import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
@@ -252,6 +256,9 @@ class Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = json.loads(raw)
         self.note_request(body)
+        if self.path.endswith("/embeddings"):
+            self.embed(body)
+            return
         if self.path.endswith("/chat/completions"):
             dialect = OpenAI(body)
         elif self.path.endswith("/v1/messages"):
@@ -270,6 +277,24 @@ class Handler(BaseHTTPRequestHandler):
         key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
         headers = [("Retry-After", "7")] if scenario == "429" else []
         self.send_json(status, dialect.error(kind, message.format(key=key)), headers)
+
+    def embed(self, body):
+        scenario = body.get("model", "ok").split("/")[-1]
+        if scenario in ERRORS:
+            self.fail(OpenAI(body), scenario)
+            return
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = []
+        for i, text in enumerate(inputs):
+            row = [float(len(text)), float(i), 0.5, -0.25, 0.125, 1.0][:body.get("dimensions", 6)]
+            if body.get("encoding_format") == "base64":
+                row = base64.b64encode(struct.pack(f"<{len(row)}f", *row)).decode()
+            data.append({"object": "embedding", "index": i, "embedding": row})
+        if scenario == "reverse":
+            data.reverse()
+        tokens = sum(len(text) for text in inputs)
+        self.send_json(200, {"object": "list", "data": data, "model": body["model"],
+                             "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
 
     def play(self, dialect, scenario, body):
         if scenario in ERRORS:

@@ -489,8 +489,8 @@ static void what_it_cannot_do_is_named(void **state)
     ask(l, &r, &h);
     heard_done(&h);
     r = ok;
-    r.kind = GEN_EMBED;
-    refused(l, &r, "embeddings");
+    r.kind = GEN_RERANK;
+    refused(l, &r, "rerank");
     m.nparts = 2;
     refused(l, &ok, "messages[0].content[1]: model 'tiny' takes no images");
     p[1].type = GEN_PART_AUDIO;
