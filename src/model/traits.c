@@ -295,6 +295,19 @@ static int read_vocab(struct model *m, struct err *e)
     return 0;
 }
 
+/* -1, written as an unsigned number, is "nothing said". */
+static int read_pooling(struct model *m, struct err *e)
+{
+    char key[MODEL_KEY_MAX];
+    uint64_t v = UINT32_MAX;
+    int rc = 0;
+    if (traits_has(m, "pooling_type"))
+        rc = gguf_get_u64(m->g, traits_key(m, "pooling_type", key), UINT32_MAX, &v, e);
+    if (!rc && v != UINT32_MAX)
+        rc = traits_int(m, "pooling_type", 0, INT32_MAX, &m->b.pooling, e);
+    return rc;
+}
+
 static void set_defaults(struct model *m)
 {
     struct recipe *b = &m->b;
@@ -325,7 +338,7 @@ int traits_read(struct model *m, struct err *e)
                                                      : "attention.layer_norm_rms_epsilon",
                           1e-30, 1, &t->norm_eps, e);
     if (!rc)
-        rc = traits_int_or(m, "pooling_type", 0, INT32_MAX, &m->b.pooling, e);
+        rc = read_pooling(m, e);
     if (!rc)
         rc = read_experts(m, e);
     if (!rc)
