@@ -20,8 +20,11 @@ static void llama_dense_equals_the_reference(void **state)
                                 "models/families/llama-dense.logits", false) <= 1e-8);
 }
 
-/* The reference rounds activations too, to int8 or to half precision: the bounds are those of two
- * engines that round differently, derived in docs/models.md. */
+/* The reference rounds activations too, by the rule that kern.h has: what is left are roundings
+ * that fall the other way. The float path knows none, and is off by all of the rounding's noise.
+ * The bounds are derived in docs/models.md. */
+#define ROUNDING_NOISE 1e-3
+
 static void quantised_files_are_near_the_reference(void **state)
 {
     static const struct {
@@ -39,9 +42,8 @@ static void quantised_files_are_near_the_reference(void **state)
         double error = nmse_of_fixture(file, logits, false);
         if (error > files[i].bound)
             fail_msg("%s: %g", files[i].type, error);
-        /* Our own float path is as far from the reference's rounding. */
         error = nmse_of_fixture(file, logits, true);
-        if (error > files[i].bound)
+        if (error > ROUNDING_NOISE)
             fail_msg("%s, exact: %g", files[i].type, error);
     }
 }
