@@ -94,8 +94,8 @@ static const struct option table[] = {
      "sessions that one model steps together"},
     {"draft", 0, OPTION_INT, AT(draft), "N", "8", 0, 8, CMD_SERVE | CMD_ASK | CMD_HELLO, true,
      "tokens guessed ahead from what the text repeats (the answer is the same); 0: none"},
-    {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | CMD_EMBED | ASKING, true,
-     "open no connection off this machine"},
+    {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | CMD_EMBED | ASKING,
+     true, "open no connection off this machine"},
 
     {"budget", 0, OPTION_FLOAT, AT(budget), "USD", NULL, 0, 1e9, CMD_SERVE | CMD_COST, true,
      "what the cloud may cost in a calendar month (UTC)"},
