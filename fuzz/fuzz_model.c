@@ -31,6 +31,23 @@ static void step(const struct model *m, struct pool *pool, enum model_cache cach
     model_kv_free(kv);
 }
 
+/* Two texts in one batch of an encoder. */
+static void encode(const struct model *m, struct pool *pool)
+{
+    struct model_run *run = NULL;
+    const float *rows;
+    size_t stride, n = model_traits(m)->ctx_train < 2 ? 1 : 2;
+    struct err e;
+    int32_t tokens[2] = {0, model_traits(m)->vocab - 1};
+    struct model_text texts[2] = {{tokens, n}, {tokens + 1, 1}};
+    if (model_run_new(m, pool, 4, 4, &run, &e) == 0) {
+        if (model_encode(run, texts, 2, NULL, &rows, &stride, &e) != 0)
+            abort();
+        sink = rows[n * stride];
+    }
+    model_run_free(run);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct pool *pool;
@@ -49,7 +66,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (model_run_bytes(m, 1, 4, 4) > 64 * size + (16u << 20))
         abort();
     model_set_exact(m, size % 2 != 0);
-    step(m, pool, (enum model_cache)(size % MODEL_CACHES));
+    if (model_is_encoder(m))
+        encode(m, pool);
+    else
+        step(m, pool, (enum model_cache)(size % MODEL_CACHES));
     model_free(m);
     return 0;
 }
