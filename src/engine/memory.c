@@ -186,7 +186,8 @@ int memory_plan(const struct model *m, const struct engine_params *p, struct mem
         return refuse(KERN_PAGE, model_kv_need(m, c, KERN_PAGE, slice), have, what, e);
     uint64_t one = model_kv_need(m, c, most, slice), snapshot = model_kv_snapshot_bytes(m, c);
     plan.ctx = most;
-    plan.wanted = plan.parallel + (int)plan.draft;
+    /* Guesses use the rows of sessions that are not there. */
+    plan.wanted = plan.parallel > (int)plan.draft ? plan.parallel : (int)plan.draft + 1;
     plan.kv_bytes = limit_of(p, one, snapshot, have, plan.parallel);
     *out = plan;
     return 0;

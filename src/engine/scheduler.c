@@ -206,9 +206,10 @@ static size_t room_left(const struct engine *en, const struct engine_run *r)
 
 /* Guesses for those that decode, while no prompt waits. Pages for them are taken from nobody who
  * runs. */
-static size_t give_guesses(struct engine *en)
+static size_t give_guesses(struct engine *en, size_t decoding)
 {
-    size_t left = en->draft;
+    size_t rows = (size_t)en->parallel > en->draft ? (size_t)en->parallel : en->draft + 1;
+    size_t most = rows - decoding < en->draft ? rows - decoding : en->draft, left = most;
     for (struct engine_run *r = en->runs; r && left > 0; r = r->next) {
         size_t room = room_left(en, r);
         if (r->slice != 1)
@@ -221,7 +222,7 @@ static size_t give_guesses(struct engine *en)
         r->stats.guessed += (int64_t)n;
         left -= n;
     }
-    return en->draft - left;
+    return most - left;
 }
 
 /* A slice ends where a snapshot is due. */
@@ -401,7 +402,7 @@ bool scheduler_step(struct engine *en)
     size_t prefilling, decoding = give_decoding(en, &prefilling), most = scheduler_budget(en);
     if (prefilling > 0)
         give_prefilling(en, most > decoding ? most - decoding : 0, prefilling);
-    size_t guesses = prefilling == 0 ? give_guesses(en) : 0;
+    size_t guesses = prefilling == 0 ? give_guesses(en, decoding) : 0;
     size_t n = fill_items(en);
     if (n == 0)
         return false;
