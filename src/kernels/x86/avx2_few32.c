@@ -3,17 +3,14 @@
  * multiplied, so the first step of every sum is free. Called by avx2_mul. */
 #include "avx2_quant_int.h"
 
-/* Bit i of the two words at a, b to bit 4 of byte i of the first half and of the second. */
-INLINE __m256i fifth_bits(const uint8_t *a, const uint8_t *b, int part)
+/* Bits 16 part to 16 part + 15 of each half's dword to bit 4 of the half's bytes. */
+INLINE __m256i fifth_bits(__m256i dwords, int part)
 {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0,
-                                            0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m128i spread = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
-    __m128i lo = _mm_cvtsi32_si128(load_u16(a + 2 * part));
-    __m128i hi = _mm_cvtsi32_si128(load_u16(b + 2 * part));
-    __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
-    v = _mm256_and_si256(_mm256_shuffle_epi8(v, spread), bit);
-    return low_bits(_mm256_cmpeq_epi8(v, bit), 16);
+    __m128i at = part ? _mm_add_epi8(spread, _mm_set1_epi8(2)) : spread;
+    __m256i v = _mm256_shuffle_epi8(dwords, _mm256_broadcastsi128_si256(at));
+    return low_bits(_mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit), 16);
 }
 
 /* A block of two rows: elements 0 to 15 of both, and 16 to 31. */
@@ -28,9 +25,13 @@ INLINE void pair_values(enum kern_type type, const uint8_t *a, const uint8_t *b,
     }
     v[0] = low_bits(w, 15);
     v[1] = high_nibbles(w);
+    __m256i bits = _mm256_setzero_si256();
+    if (type == KERN_Q5_0 || type == KERN_Q5_1)
+        bits = _mm256_blend_epi32(_mm256_set1_epi32(load_i32(a + at - 4)),
+                                  _mm256_set1_epi32(load_i32(b + at - 4)), 0xf0);
     for (int i = 0; i < 2; i++) {
         if (type == KERN_Q5_0 || type == KERN_Q5_1)
-            v[i] = _mm256_or_si256(v[i], fifth_bits(a + at - 4, b + at - 4, i));
+            v[i] = _mm256_or_si256(v[i], fifth_bits(bits, i));
         if (type == KERN_MXFP4)
             v[i] = mxfp4_of(v[i]);
         if (type == KERN_IQ4_NL)

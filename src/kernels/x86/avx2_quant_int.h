@@ -173,11 +173,15 @@ INLINE __m256 halves8(const uint8_t *const *p, size_t at, bool last)
     return _mm256_cvtph_ps(last ? _mm_unpackhi_epi64(lo, hi) : _mm_unpacklo_epi64(lo, hi));
 }
 
-/* 2^(e - 128) of the byte at p[i] + at of eight rows; 0 and 1 give subnormals. */
+/* 2^(e - 128) of the byte at p[i] + at of eight rows, at the beginning of a block; 0 and 1 give
+ * subnormals. */
 INLINE __m256 exponents8(const uint8_t *const *p, size_t at)
 {
-    __m256i e = _mm256_setr_epi32(p[0][at], p[1][at], p[2][at], p[3][at], p[4][at], p[5][at],
-                                  p[6][at], p[7][at]);
+    __m128i v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm_unpacklo_epi8(load128(p[2 * i] + at), load128(p[2 * i + 1] + at));
+    __m128i lo = _mm_unpacklo_epi16(v[0], v[1]), hi = _mm_unpacklo_epi16(v[2], v[3]);
+    __m256i e = _mm256_cvtepu8_epi32(_mm_unpacklo_epi32(lo, hi));
     const __m256i one = _mm256_set1_epi32(1);
     __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
     __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
