@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "clock.h"
+#include "allocations.h"
 #include "engine.h"
 #include "tiny_model.h"
 #include "tok.h"
@@ -15,43 +16,6 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-/* ---- every allocation of the process is counted, so that decoding can be shown to make none ----
- */
-
-static atomic_long allocations;
-
-#ifndef SANITIZED
-extern void *__libc_malloc(size_t n);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t n);
-
-void *malloc(size_t n)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_realloc(p, n);
-}
-#endif
 
 /* ---- helpers ---- */
 
