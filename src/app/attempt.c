@@ -77,7 +77,7 @@ static void fill_begin(struct flow *f)
         .id = f->id,
         .time_ms = f->came_ms,
         .kind = f->req->kind,
-        .dialect = f->face == FACE_NATIVE ? GEN_DIALECT_NONE : f->req->dialect,
+        .dialect = f->face.kind == FACE_NATIVE ? GEN_DIALECT_NONE : f->req->dialect,
         .stream = f->answer.stream,
         .model_asked = f->req->model,
         .model = str_of(c->model),
@@ -203,7 +203,8 @@ static void send_account(struct flow *f)
 {
     struct buf row = BUF_INIT((size_t)4 << 20);
     struct err e;
-    if (f->face == FACE_NATIVE && ledger_account(f->h->ledger, &f->begin, &f->end, &row, &e) == 0)
+    if (f->face.kind == FACE_NATIVE &&
+        ledger_account(f->h->ledger, &f->begin, &f->end, &row, &e) == 0)
         answer_native(&f->answer, "account", buf_str(&row));
     buf_done(&row);
 }
@@ -220,7 +221,8 @@ static void finish(struct flow *f)
         answer_error(a, &f->held_err);
     } else {
         send_start(f);
-        struct gen_event usage = {.type = GEN_EV_USAGE, .usage = f->usage};
+        struct gen_event usage = {.type = GEN_EV_USAGE, .usage = f->usage, .times = f->times};
+        usage.times.total = (int64_t)(clock_mono_ns() - f->came_ns);
         if (f->have_usage)
             answer_event(a, &usage, &e);
         if (answer_event(a, &f->held, &e) != 0) {
@@ -304,6 +306,7 @@ static size_t next_candidate(const struct flow *f)
 static void forget_attempt(struct flow *f)
 {
     f->usage = (struct gen_usage){0};
+    f->times = (struct gen_times){0};
     f->have_usage = false;
     f->model_answered = f->provider_id = STR_NONE;
     f->answer_bytes = 0;
@@ -377,12 +380,14 @@ static enum gen_verdict on_event(void *ctx, const struct gen_event *ev)
         return GEN_GO;
     case GEN_EV_USAGE:
         f->usage = ev->usage;
+        f->times = ev->times;
         f->have_usage = true;
         return GEN_GO;
     case GEN_EV_ERROR: failed(f, ev->err); return GEN_GO;
     case GEN_EV_DONE:
         f->held = *ev;
         f->held.text = keep(f, ev->text);
+        f->held.raw = keep(f, ev->raw);
         close_attempt(f);
         settle(f);
         return GEN_GO;

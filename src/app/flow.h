@@ -19,7 +19,7 @@ struct flow {
     struct house *h;
     struct flow *next, *prev; /* the house's list */
     struct answer answer;
-    enum pipeline_face face;
+    struct face face;
     bool trusted,
         gone; /* gone: the client left; nothing is written any more, all is still booked */
 
@@ -62,6 +62,7 @@ struct flow {
 
     /* what came */
     struct gen_usage usage;
+    struct gen_times times;
     int64_t answer_bytes;     /* of text, reasoning and arguments, for an estimate */
     bool have_usage, started; /* started: START has been passed on */
     struct str model_answered, provider_id;

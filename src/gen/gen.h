@@ -136,7 +136,27 @@ struct gen_sampling {
 };
 
 /* Which dialect the request came in; `extra` is replayed to no other. */
-enum gen_dialect { GEN_DIALECT_NONE, GEN_DIALECT_OPENAI, GEN_DIALECT_ANTHROPIC };
+enum gen_dialect {
+    GEN_DIALECT_NONE,
+    GEN_DIALECT_OPENAI,
+    GEN_DIALECT_ANTHROPIC,
+    GEN_DIALECT_RESPONSES, /* OpenAI's /v1/responses */
+    GEN_DIALECT_OLLAMA,
+    GEN_DIALECT_LMSTUDIO,
+    GEN_DIALECT_LLAMA, /* llama-server's own paths */
+};
+
+/* A bare prompt: text, or ids of the answering model's own vocabulary. */
+struct gen_prompt {
+    struct str text;
+    const int32_t *ids; /* NULL: text */
+    size_t nids;
+};
+
+/* A file that stands around the place to fill in. */
+struct gen_file {
+    struct str name, text;
+};
 
 struct gen_req {
     struct arena *arena; /* owns everything below */
@@ -146,7 +166,17 @@ struct gen_req {
 
     struct gen_msg *msgs; /* GEN_CHAT; GEN_EMBED: an input each, a user's message of one part */
     size_t nmsgs;
-    struct str prompt; /* GEN_RAW: the bare prompt, may be empty */
+    /* GEN_RAW: the bare prompt, may be empty. GEN_INFILL: what stands before the place to fill in.
+     * n choices come of each prompt: those of `more[i]` have the indexes from (i + 1) * n on. */
+    struct str prompt;
+    const int32_t *prompt_ids; /* instead of its text; NULL */
+    size_t nprompt_ids;
+    struct gen_prompt *more; /* GEN_RAW: further prompts */
+    size_t nmore;
+    bool echo;              /* GEN_RAW: the prompt stands before the answer */
+    struct str suffix;      /* GEN_INFILL: what stands behind the place */
+    struct gen_file *files; /* GEN_INFILL: others that the model may look at */
+    size_t nfiles;
 
     struct gen_tool *tools;
     size_t ntools;
@@ -171,12 +201,21 @@ struct gen_req {
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */
 
     int32_t dimensions; /* GEN_EMBED: keep so many of a row's numbers; 0: all */
-    bool truncate;      /* an input longer than the context is cut; else it is an error */
+    bool truncate;      /* an input longer than the context is cut; else it is an error (a chat
+                           loses its oldest messages, never the system's) */
     bool base64;        /* rows are wanted as base64 of little-endian floats */
 
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */
     struct str user;
+    struct str tmpl; /* the template to render with instead of the model's own (Jinja, or Ollama's
+                        Go templates); empty: the model's */
+    struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before
+                               these by who keeps them */
+    bool store;             /* RESPONSES: keep request and answer for previous_id */
+    bool keep_set;          /* keep_ms counts */
+    int64_t keep_ms;  /* how long the model stays loaded when it has answered; -1: for good; 0: not
+                         at all */
     struct str extra; /* JSON object text of the fields this dialect's decoder does not know; empty:
                          none */
 
@@ -230,6 +269,11 @@ struct gen_usage {
     bool estimated;      /* counted by us because the provider did not say */
 };
 
+/* Where the time went, in nanoseconds; 0: unknown. With GEN_EV_USAGE. */
+struct gen_times {
+    int64_t total, load, queue, prompt, write;
+};
+
 struct gen_event {
     enum gen_event_type type;
     int32_t index; /* the choice */
@@ -241,7 +285,9 @@ struct gen_event {
     const float *embedding;
     size_t nembedding;
     struct gen_usage usage;
+    struct gen_times times;
     enum gen_reason reason;
+    struct str raw; /* DONE: all that a local model wrote, before it was parsed; empty: unknown */
     const struct err *err;
 };
 
@@ -260,8 +306,8 @@ struct gen_sink {
 
 /* What one model of a backend can do. */
 struct gen_caps {
-    bool chat, raw, embed, tools, images, audio, documents, json, schema, reasoning, logprobs,
-        many;           /* many: n > 1 */
+    bool chat, raw, infill, embed, rerank, tools, images, audio, documents, json, schema, reasoning,
+        logprobs, many; /* many: n > 1 */
     int64_t context;    /* tokens, prompt and answer; 0: unknown */
     int64_t max_output; /* 0: unknown */
 };

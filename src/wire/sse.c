@@ -1,6 +1,7 @@
-/* sse.c: server-sent events, incrementally (https://html.spec.whatwg.org/#parsing-an-event-stream).
- * Bytes may be cut anywhere; lines end in LF, CR LF or CR. Owns the bound on one event. Refuses
- * nothing else: unknown fields and comments are skipped, as the standard says. */
+/* sse.c: server-sent events, incrementally (https://html.spec.whatwg.org/#parsing-an-event-stream),
+ * or lines of JSON, each an event. Bytes may be cut anywhere; lines end in LF, CR LF or CR. Owns
+ * the bound on one event. Refuses nothing else: unknown fields and comments are skipped, as the
+ * standard says. */
 #include "wire_int.h"
 
 void sse_init(struct sse *s,
@@ -37,6 +38,8 @@ static int take_line(struct sse *s, struct str line, struct err *e)
         if (str_starts(line, STR("\xEF\xBB\xBF")))
             line = str_n(line.p + 3, line.n - 3);
     }
+    if (s->lines)
+        return line.n ? s->event(s->ctx, STR_NONE, line, e) : 0;
     if (!line.n)
         return dispatch(s, e);
     struct str field, value;

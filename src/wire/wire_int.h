@@ -105,13 +105,14 @@ int enc_extra(struct enc *x, const json_t *extra, const char *but);
 /* req->extra parsed when it belongs to dialect d, else NULL. */
 int enc_extra_load(struct enc *x, enum gen_dialect d, json_t **extra);
 
-/* ---- SSE (sse.c) ---- */
+/* ---- streams (sse.c) ---- */
 
 struct sse {
     struct buf line, data, name;
     bool cr;      /* the last byte was CR: an LF that follows belongs to it */
     bool started; /* the first line has been seen (a byte order mark may stand before it) */
     bool has_data;
+    bool lines; /* lines of JSON instead: each is an event without a name */
     int (*event)(void *ctx, struct str name, struct str data, struct err *e);
     void *ctx;
 };
@@ -155,15 +156,22 @@ struct wire_writer {
     bool stream;
     bool ended;
     struct gen_usage usage;
+    struct gen_times times; /* as they came with the usage */
     bool has_usage;
     struct buf model;
     void *state;
 };
 
 struct wire_codec {
+    const char *name; /* of the form */
+    enum gen_dialect dialect;
+    unsigned kinds;     /* 1 << enum gen_kind: requests that it carries */
+    enum gen_kind kind; /* of a request as decode() gets it; decode may make another of `kinds` of
+                           it */
+    bool lines; /* streams are lines of JSON (application/x-ndjson), not server-sent events */
     int (*decode)(struct dec *d, const json_t *body, struct gen_req *r);
     int (*encode)(struct enc *x, struct str model);
-    /* One SSE event of the answer (data is JSON or the dialect's end mark). */
+    /* One event of a streamed answer (data is JSON or the dialect's end mark). */
     int (*read_event)(struct wire_reader *r, struct str name, struct str data, struct err *e);
     int (*read_body)(struct wire_reader *r, const json_t *body, struct err *e);
     void (*read_done)(struct wire_reader *r); /* sends DONE and what must come before it */
@@ -173,11 +181,12 @@ struct wire_codec {
     int (*write)(struct wire_writer *w, const struct gen_event *ev, struct buf *out, struct err *e);
     int (*writer_new)(struct wire_writer *w);
     void (*writer_free)(struct wire_writer *w);
+    struct str (*whole)(const struct wire_writer *w); /* NULL: wire_writer_whole gives nothing */
     void (*error)(const struct err *err, struct buf *out); /* the error body */
     const char *keepalive;
 };
-extern const struct wire_codec openai_codec, anthropic_codec;
-extern const struct wire_codec openai_embed_codec; /* openai_embed.c */
+/* The rows of wire.c; each stands in its own files. */
+extern const struct wire_codec openai_codec, anthropic_codec, embeddings_codec;
 
 /* openai_req.c, openai_enc.c, openai_in.c, openai_out.c and the same for anthropic */
 int openai_decode(struct dec *d, const json_t *body, struct gen_req *r);

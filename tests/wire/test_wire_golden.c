@@ -1,10 +1,11 @@
 /* test_wire_golden.c: what the codecs do, as files a person can read, in tests/wire/golden:
  *
- *   NAME.DIALECT.request.json   a request as a client sends it
- *   NAME.DIALECT.request.txt    what it decodes to, and how each dialect encodes that (or refuses)
+ *   NAME.FORM.request.json      a request as a client sends it
+ *   NAME.FORM.request.txt       what it decodes to, and how the providers' dialects and its own
+ *                               encode that (or refuse)
  *   NAME.script.json            events of an answer, and whether it is streamed
- *   NAME.script.DIALECT.txt     the bytes they become
- *   refused.DIALECT.txt         requests that are refused: JSON, tab, code and message
+ *   NAME.script.FORM.txt        the bytes they become
+ *   refused.FORM.txt            requests that are refused: JSON, tab, code and message
  *
  * WEIR_GOLDEN_WRITE=1 writes the results instead of comparing them: read the difference before
  * committing it. */
@@ -77,12 +78,12 @@ static size_t each(const char *tail, void (*fn)(const char *stem))
     return count;
 }
 
-static enum gen_dialect dialect_of(const char *stem)
+static enum wire_form form_of(const char *stem)
 {
-    enum gen_dialect d = GEN_DIALECT_NONE;
+    enum wire_form d = WIRE_NONE;
     const char *dot = strrchr(stem, '.');
     assert_non_null(dot);
-    assert_true(wire_dialect_find(str_of(dot + 1), &d));
+    assert_true(wire_form_find(str_of(dot + 1), &d));
     return d;
 }
 
@@ -97,13 +98,16 @@ static void one_request(const char *stem)
     struct err e = {0};
     snprintf(name, sizeof name, "%s.request.json", stem);
     assert_true(load(name, &body));
-    if (wire_request_decode(dialect_of(stem), buf_str(&body), a, &r, &e))
+    if (wire_request_decode(form_of(stem), buf_str(&body), a, &r, &e))
         fail_msg("%s: %s", name, e.msg);
     canon_req(r, &out);
-    for (int d = GEN_DIALECT_OPENAI; d <= GEN_DIALECT_ANTHROPIC; d++) {
+    for (int d = 0; d < WIRE_FORMS; d++) {
+        /* What providers speak, and the form itself. */
+        if (d != WIRE_OPENAI && d != WIRE_ANTHROPIC && d != (int)form_of(stem))
+            continue;
         buf_clear(&body);
-        buf_printf(&out, "\n%s: ", wire_dialect_name((enum gen_dialect)d));
-        if (wire_request_encode((enum gen_dialect)d, r, STR("the-model"), NULL, &body, &e))
+        buf_printf(&out, "\n%s: ", wire_form_name((enum wire_form)d));
+        if (wire_request_encode((enum wire_form)d, r, STR("the-model"), NULL, &body, &e))
             buf_printf(&out, "refused: %s %s\n", err_name(e.code), e.msg);
         else
             buf_printf(&out, "%s\n", body.p);
@@ -122,7 +126,7 @@ static void requests(void **state)
 
 /* ---- refused requests ---- */
 
-static void refuse_line(enum gen_dialect d, struct str line, struct buf *out)
+static void refuse_line(enum wire_form d, struct str line, struct buf *out)
 {
     struct arena *a = arena_new(1 << 20);
     struct gen_req *r = NULL;
@@ -138,15 +142,17 @@ static void refuse_line(enum gen_dialect d, struct str line, struct buf *out)
 
 static void refused(void **state)
 {
-    for (int d = GEN_DIALECT_OPENAI; d <= GEN_DIALECT_ANTHROPIC; d++) {
+    for (int d = 0; d < WIRE_FORMS; d++) {
+        if (!wire_form_known((enum wire_form)d) || d == WIRE_EMBEDDINGS)
+            continue;
         char name[256];
         struct buf text = BUF_INIT(1 << 20), out = BUF_INIT(1 << 20);
         struct str line, rest;
-        snprintf(name, sizeof name, "refused.%s.txt", wire_dialect_name((enum gen_dialect)d));
+        snprintf(name, sizeof name, "refused.%s.txt", wire_form_name((enum wire_form)d));
         assert_true(load(name, &text));
         for (rest = buf_str(&text); rest.n;) {
             str_cut(rest, '\n', &line, &rest);
-            refuse_line((enum gen_dialect)d, line, &out);
+            refuse_line((enum wire_form)d, line, &out);
         }
         check(name, buf_str(&out));
         buf_done(&text);
@@ -195,9 +201,9 @@ static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
     }
 }
 
-static void write_script(enum gen_dialect d, const json_t *script, struct buf *out)
+static void write_script(enum wire_form d, const json_t *script, struct buf *out)
 {
-    struct gen_req r = {.dialect = d, .n = 1};
+    struct gen_req r = {.dialect = wire_form_dialect(d), .n = 1};
     struct wire_writer *w;
     struct err e = {0}, err;
     const json_t *events = json_object_get(script, "events");
@@ -229,11 +235,13 @@ static void one_script(const char *stem)
     json_t *script = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &je);
     if (!script)
         fail_msg("%s: %s", name, je.text);
-    for (int d = GEN_DIALECT_OPENAI; d <= GEN_DIALECT_ANTHROPIC; d++) {
+    for (int d = 0; d < WIRE_FORMS; d++) {
+        enum wire_form f = (enum wire_form)d;
+        if (!wire_form_known(f) || wire_form_of(wire_form_dialect(f), GEN_CHAT) != f)
+            continue; /* not a chat's */
         struct buf out = BUF_INIT(1 << 20);
-        write_script((enum gen_dialect)d, script, &out);
-        snprintf(name, sizeof name, "%s.script.%s.txt", stem,
-                 wire_dialect_name((enum gen_dialect)d));
+        write_script((enum wire_form)d, script, &out);
+        snprintf(name, sizeof name, "%s.script.%s.txt", stem, wire_form_name((enum wire_form)d));
         check(name, buf_str(&out));
         buf_done(&out);
     }
