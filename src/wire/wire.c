@@ -51,6 +51,10 @@ static const struct wire_codec *const forms[WIRE_FORMS] = {
     [WIRE_OPENAI] = &openai_codec,
     [WIRE_ANTHROPIC] = &anthropic_codec,
     [WIRE_EMBEDDINGS] = &embeddings_codec,
+    [WIRE_OLLAMA_CHAT] = &ollama_chat_codec,
+    [WIRE_OLLAMA_GENERATE] = &ollama_generate_codec,
+    [WIRE_OLLAMA_EMBED] = &ollama_embed_codec,
+    [WIRE_OLLAMA_EMBEDDINGS] = &ollama_embeddings_codec,
 };
 
 static const char *const dialects[] = {
