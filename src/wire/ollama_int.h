@@ -22,8 +22,6 @@ int ollama_chat_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int ollama_generate_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int ollama_chat_encode(struct enc *x, struct str model);
 int ollama_generate_encode(struct enc *x, struct str model);
-/* images[]: base64 each, appended to m's parts; id: of the tool's result they belong to. */
-int ollama_decode_images(struct dec *d, json_t *list, struct str id, struct gen_msg *m);
 
 /* ---- answers of chat and generate ---- */
 

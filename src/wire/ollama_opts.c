@@ -212,8 +212,9 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* One "1.5h" off the front of *s, added to *ms. */
-static bool take_span(struct str *s, double *ms)
+/* One "1.5h" off the front of *s, added to *ms. alone: it may be a bare number, which is not Go's;
+ * seconds is what who writes it means. */
+static bool take_span(struct str *s, bool alone, double *ms)
 {
     double n = 0, scale = 1;
     size_t i = 0, digits = 0;
@@ -231,8 +232,7 @@ static bool take_span(struct str *s, double *ms)
     while (i < s->n && !is_digit(s->p[i]) && s->p[i] != '.')
         i++;
     double unit = unit_ms(str_n(s->p + from, i - from));
-    /* A bare number is not Go's, but seconds is what who writes it means. */
-    if (from == s->n && !point)
+    if (from == s->n && alone && !point)
         unit = 1e3;
     if (!digits || unit == 0)
         return false;
@@ -248,10 +248,12 @@ static bool parse_duration(struct str s, double *out)
     bool minus = s.n && s.p[0] == '-';
     if (s.n && (s.p[0] == '-' || s.p[0] == '+'))
         s = str_n(s.p + 1, s.n - 1);
-    do {
-        if (!take_span(&s, &ms))
+    if (!take_span(&s, true, &ms))
+        return false;
+    while (s.n) {
+        if (!take_span(&s, false, &ms))
             return false;
-    } while (s.n);
+    }
     *out = minus ? -ms : ms;
     return ms <= (double)MAX_KEEP_MS;
 }

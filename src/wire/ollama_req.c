@@ -85,28 +85,35 @@ static const char *sniff(const unsigned char *p, size_t n, enum gen_part_type *t
     return "application/octet-stream";
 }
 
-int ollama_decode_images(struct dec *d, json_t *list, struct str id, struct gen_msg *m)
+static int decode_image(struct dec *d, struct str data, struct gen_part *p)
 {
-    d->sub = "images";
-    for (d->j = 0; d->j < json_array_size(list); d->j++) {
-        struct str data = wire_json_str(json_array_get(list, d->j));
+    unsigned char head[16];
+    size_t n;
+    if (!data.p)
+        return dec_fail(d, ERR_FORMAT, "", "must be a string");
+    size_t bad = data.n ? check_base64(data, head, sizeof head, &n) : 0;
+    if (bad != SIZE_MAX)
+        return dec_fail(d, ERR_FORMAT, "", "illegal base64 data at input byte %zu", bad);
+    p->mime = str_of(sniff(head, n, &p->type));
+    return dec_copy(d, data, &p->data);
+}
+
+/* Base64 each, appended to m's parts; id: of the tool's result they belong to. They stand in a
+ * message, or (generate) at the top. */
+static int decode_images(struct dec *d, json_t *list, struct str id, struct gen_msg *m)
+{
+    bool top = !d->list;
+    size_t *at = top ? &d->i : &d->j;
+    *(top ? &d->list : &d->sub) = "images";
+    for (*at = 0; *at < json_array_size(list); ++*at) {
         struct gen_part *p = &m->parts[m->nparts];
-        unsigned char head[16];
-        size_t n;
-        if (!data.p)
-            return dec_fail(d, ERR_FORMAT, "", "must be a string");
-        size_t bad = check_base64(data, head, sizeof head, &n);
-        if (bad != SIZE_MAX || !data.n)
-            return dec_fail(d, ERR_FORMAT, "", "illegal base64 data at input byte %zu",
-                            data.n ? bad : 0);
-        p->mime = str_of(sniff(head, n, &p->type));
-        p->id = id;
-        int rc = dec_copy(d, data, &p->data);
+        int rc = decode_image(d, wire_json_str(json_array_get(list, *at)), p);
         if (rc)
             return rc;
+        p->id = id;
         m->nparts++;
     }
-    d->sub = NULL;
+    *(top ? &d->list : &d->sub) = NULL;
     return 0;
 }
 
@@ -236,7 +243,7 @@ static int decode_parts(struct dec *d, const json_t *msg, json_t *images, json_t
         return dec_fail(d, ERR_UNSUPPORTED, "thinking", "only an assistant thinks");
     if (thinking.n)
         m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_REASONING, .text = thinking};
-    if ((rc = ollama_decode_images(d, images, STR_NONE, m)))
+    if ((rc = decode_images(d, images, STR_NONE, m)))
         return rc;
     if (text.n || (m->role != GEN_ASSISTANT && !m->nparts))
         m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_TEXT, .text = text};
@@ -263,7 +270,7 @@ static int decode_message(struct dec *d, const json_t *msg, struct gen_msg *m, s
         return decode_parts(d, msg, images, calls, m, open);
     if ((rc = decode_result(d, msg, m, open)))
         return rc;
-    return ollama_decode_images(d, images, m->parts[0].id, m);
+    return decode_images(d, images, m->parts[0].id, m);
 }
 
 static int decode_messages(struct dec *d, const json_t *body, struct gen_req *r)
@@ -403,7 +410,7 @@ static int prompt_messages(struct dec *d, const struct prompt *p, struct gen_req
     }
     struct gen_msg *m = &r->msgs[r->nmsgs++];
     *m = (struct gen_msg){.role = GEN_USER, .parts = parts + 1};
-    int rc = ollama_decode_images(d, p->images, STR_NONE, m);
+    int rc = decode_images(d, p->images, STR_NONE, m);
     if (rc)
         return rc;
     m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_TEXT, .text = p->text};
