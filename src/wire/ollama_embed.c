@@ -110,6 +110,8 @@ static bool is_text(const struct gen_msg *m)
 static int put_embed(struct enc *x)
 {
     const struct gen_req *r = x->req;
+    if (!r->nmsgs && !r->load_only) /* it would ask for something else */
+        return enc_unsupported(x, "input: none", "ollama-embed");
     jw_array(x->b, enc_top(x, "input"));
     for (size_t i = 0; i < r->nmsgs; i++) {
         if (!is_text(&r->msgs[i]))

@@ -43,6 +43,8 @@ static int check_part(struct enc *x, const struct gen_msg *m, const struct gen_p
         return enc_unsupported(x, "messages: content beside a tool's result", "ollama");
     if (is_media(p) && !p->data.n)
         return enc_unsupported(x, "messages.images: an image that is not inline", "ollama");
+    if (is_media(p) && !ollama_is_base64(p->data))
+        return enc_unsupported(x, "messages.images: what is not base64", "ollama");
     if (p->type == GEN_PART_AUDIO && !str_is(p->mime, "audio/wav") &&
         !str_is(p->mime, "audio/mpeg"))
         return enc_unsupported(x, "messages.images: audio that is not WAV or MP3", "ollama");
@@ -220,6 +222,8 @@ static int chat_body(struct enc *x, struct str model, const json_t *extra)
     int rc = 0;
     if (r->tmpl.n)
         return enc_unsupported(x, "template", "ollama-chat");
+    if (!r->nmsgs && !r->load_only) /* it would ask for something else */
+        return enc_unsupported(x, "messages: none", "ollama-chat");
     jw_str(x->b, enc_top(x, "model"), model);
     jw_array(x->b, enc_top(x, "messages"));
     for (size_t i = 0; i < r->nmsgs && !rc; i++)

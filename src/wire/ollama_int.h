@@ -22,6 +22,7 @@ int ollama_chat_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int ollama_generate_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int ollama_chat_encode(struct enc *x, struct str model);
 int ollama_generate_encode(struct enc *x, struct str model);
+bool ollama_is_base64(struct str s); /* and not empty */
 
 /* ---- answers of chat and generate ---- */
 

@@ -58,6 +58,13 @@ static size_t check_base64(struct str s, unsigned char *head, size_t cap, size_t
     return n % 4 ? s.n : SIZE_MAX;
 }
 
+bool ollama_is_base64(struct str s)
+{
+    unsigned char head[1];
+    size_t n;
+    return s.n && check_base64(s, head, 0, &n) == SIZE_MAX;
+}
+
 static bool has(const unsigned char *p, size_t n, const char *mark, size_t len, size_t at)
 {
     return n >= at + len && !memcmp(p + at, mark, len);
