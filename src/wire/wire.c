@@ -47,10 +47,32 @@ const struct wire_codec anthropic_codec = {
     .keepalive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
 };
 
+/* A bare prompt, or a place to fill in where a suffix came with it. */
+const struct wire_codec completions_codec = {
+    .name = "completions",
+    .dialect = GEN_DIALECT_OPENAI,
+    .kinds = 1u << GEN_RAW | 1u << GEN_INFILL,
+    .kind = GEN_RAW,
+    .decode = completions_decode,
+    .encode = completions_encode,
+    .read_event = completions_read_event,
+    .read_body = completions_read_body,
+    .read_done = completions_read_done,
+    .read_complete = completions_read_complete,
+    .reader_new = completions_reader_new,
+    .reader_free = completions_reader_free,
+    .write = completions_write,
+    .writer_new = completions_writer_new,
+    .writer_free = completions_writer_free,
+    .error = openai_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec *const forms[WIRE_FORMS] = {
     [WIRE_OPENAI] = &openai_codec,
     [WIRE_ANTHROPIC] = &anthropic_codec,
     [WIRE_EMBEDDINGS] = &embeddings_codec,
+    [WIRE_COMPLETIONS] = &completions_codec,
 };
 
 static const char *const dialects[] = {
