@@ -264,8 +264,18 @@ static void framing_is_strict(void **state)
         {"GET / HTTP/1.1\r\n" H H "\r\n", 400},
         {"GET / HTTP/1.1\r\n" H "Origin: http://localhost\r\nOrigin: http://evil\r\n\r\n", 400},
         {"GET  / HTTP/1.1\r\n" H "\r\n", 400},
-        {"GET http://localhost/ HTTP/1.1\r\n" H "\r\n", 400},
-        {"OPTIONS * HTTP/1.1\r\n" H "\r\n", 400},
+        {"GET http://localhost/ HTTP/1.1\r\n" H "\r\n", 200},
+        {"GET HTTP://LOCALHOST HTTP/1.1\r\n" H "\r\n", 200},
+        {"GET http://localhost?q HTTP/1.1\r\n" H "\r\n", 200},
+        {"GET http://localhost:1/ HTTP/1.1\r\n" H "\r\n", 400},
+        {"GET http://evil.example/ HTTP/1.1\r\n" H "\r\n", 400},
+        {"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403},
+        {"GET http:///x HTTP/1.1\r\n" H "\r\n", 400},
+        {"GET https://localhost/ HTTP/1.1\r\n" H "\r\n", 400},
+        {"GET localhost/ HTTP/1.1\r\n" H "\r\n", 400},
+        {"OPTIONS * HTTP/1.1\r\n" H "\r\n", 204},
+        {"GET * HTTP/1.1\r\n" H "\r\n", 400},
+        {"OPTIONS *x HTTP/1.1\r\n" H "\r\n", 400},
         {"GET /a%00b HTTP/1.1\r\n" H "\r\n", 400},
         {"GET /a%zz HTTP/1.1\r\n" H "\r\n", 400},
         {"GET /a%2 HTTP/1.1\r\n" H "\r\n", 400},
@@ -310,7 +320,17 @@ static void framing_is_strict(void **state)
         {"POST / HTTP/1.1\r\n" H
          "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nab\r\n0\r\n\r\n",
          400},
-
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2;a\rb\r\nab\r\n0\r\n\r\n",
+         400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2;\x01\r\nab\r\n0\r\n\r\n",
+         400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nT: x\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nT: x\rU: y\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nT: x\r\n y\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nT x: y\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nT\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" H "\xc3\xa4: b\r\n\r\n", 400},
         {"POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417},
         {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400},
     };
@@ -769,7 +789,8 @@ static void host_and_origin_table(void **state)
         {"127.0.0.1", "localhost:9347", "http://localhost:9347/", NULL, 403},
     };
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
-        struct http_policy p = {t[i].bound, hosts, t[i].origins};
+        struct http_policy p = {
+            .bound = t[i].bound, .allow_hosts = hosts, .allow_origins = t[i].origins};
         const char *why = NULL;
         int got = http_check(&p, str_of(t[i].host), str_of(t[i].origin), &why);
         if (got != t[i].status)
