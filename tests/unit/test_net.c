@@ -259,6 +259,17 @@ static void host_and_origin_table(void **state)
         {"127.0.0.1", "box.local:9347", NULL, NULL, 0},
         {"127.0.0.1", NULL, NULL, NULL, 0},
         {NULL, "anything", NULL, NULL, 0},
+        {"127.0.0.1", "localhost.:9347", NULL, NULL, 0},
+        {"127.0.0.1", "box.local.", NULL, NULL, 0},
+        {"127.0.0.1", "127.0.0.1.", NULL, NULL, 0},
+        {"127.0.0.1", "localhost..", NULL, NULL, 403},
+        {"127.0.0.1", ".", NULL, NULL, 403},
+        {"127.0.0.1", "[::ffff:127.0.0.1]:80", NULL, NULL, 0},
+        {"127.0.0.1", "[::ffff:7f00:1]", NULL, NULL, 0},
+        {"127.0.0.1", "[::ffff:10.0.0.1]", NULL, NULL, 403},
+        {"127.0.0.1", "[fe80::1]", NULL, NULL, 403},
+        {"::1", "[::1]", NULL, NULL, 0},
+        {"127.0.0.1", "localhost.:9347", "http://localhost:9347", NULL, 0},
         {"127.0.0.1", "evil.example", NULL, NULL, 403},
         {"127.0.0.1", "localhost.evil.example", NULL, NULL, 403},
         {"127.0.0.1", "127.0.0.1.evil.example", NULL, NULL, 403},
@@ -324,6 +335,14 @@ static void pages_from_elsewhere(void **state)
     assert_non_null(strstr(got, "Access-Control-Allow-Headers: authorization, content-type\r\n"));
     assert_non_null(strstr(got, "Vary: Origin\r\n"));
     assert_int_equal(atomic_load(&a->requests), 0);
+    say(fd, "OPTIONS /v1/messages HTTP/1.1\r\n" H "Origin: http://localhost:3000\r\n"
+            "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: "
+            "anthropic-beta,anthropic-version,content-type,x-api-key\r\n\r\n");
+    got = hear(fd, "\r\n\r\n", 2000);
+    assert_non_null(strstr(got, "HTTP/1.1 204 "));
+    assert_non_null(strstr(got, "Access-Control-Allow-Headers: "
+                                "anthropic-beta,anthropic-version,content-type,x-api-key\r\n"));
+    assert_non_null(strstr(got, "Access-Control-Allow-Methods: GET, HEAD, POST"));
     say(fd, "GET /y HTTP/1.1\r\n" H "Origin: http://localhost:3000\r\n\r\n");
     got = hear(fd, "\r\n\r\n", 2000);
     assert_non_null(strstr(got, "Access-Control-Allow-Origin: http://localhost:3000\r\n"));
@@ -434,6 +453,83 @@ static void work_and_timers(void **state)
     net_loop_free(w.loop);
 }
 
+/* A streamed answer does not cost the connection, and its pieces that are ready together leave
+ * together. */
+static void streams_keep_the_connection(void **state)
+{
+    struct app *a = start_plain();
+    int fd = dial(a->port);
+    for (int i = 0; i < 5; i++) {
+        char b[4096];
+        say(fd, "GET /stream HTTP/1.1\r\n" H "\r\n");
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 3000), 1);
+        ssize_t n = recv(fd, b, sizeof b - 1, 0);
+        assert_true(n > 0);
+        b[n] = '\0';
+        assert_non_null(strstr(b, "Transfer-Encoding: chunked\r\n"));
+        assert_null(strstr(b, "Connection: close"));
+        assert_non_null(strstr(b, "\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"));
+    }
+    say(fd, "GET /stream HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
+    const char *got = hear(fd, NULL, 3000);
+    assert_non_null(strstr(got, "Connection: close\r\n"));
+    assert_non_null(strstr(got, "0\r\n\r\n"));
+    assert_true(at_end(fd, 1000));
+    close(fd);
+    stop(a);
+}
+
+/* The answers to requests that came together leave together, and in order. */
+static void a_pipeline_is_one_write(void **state)
+{
+    struct app *a = start_plain();
+    int fd = dial(a->port);
+    struct buf b = BUF_INIT(1 << 20);
+    for (int i = 0; i < 20; i++)
+        buf_printf(&b, "GET /p%02d HTTP/1.1\r\n" H "\r\n", i);
+    say_n(fd, b.p, b.n);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 3000), 1);
+    char got[16384];
+    ssize_t n = recv(fd, got, sizeof got - 1, 0);
+    assert_true(n > 0);
+    got[n] = '\0';
+    const char *at = got;
+    for (int i = 0; i < 20; i++) {
+        char want[32];
+        snprintf(want, sizeof want, "X-Path: /p%02d\r\n", i);
+        at = strstr(at, want);
+        assert_non_null(at);
+    }
+    buf_done(&b);
+    close(fd);
+    stop(a);
+}
+
+/* Half a close after the request is the end of a client whose answer is being made, but what is
+ * answered at once still reaches it. */
+static void half_closed_clients(void **state)
+{
+    struct app *a = start_plain();
+    int fd = dial(a->port);
+    say(fd, "GET /h HTTP/1.1\r\n" H "\r\n");
+    shutdown(fd, SHUT_WR);
+    assert_non_null(strstr(hear(fd, NULL, 3000), "X-Path: /h"));
+    close(fd);
+    fd = dial(a->port);
+    say(fd, "GET /stream HTTP/1.1\r\n" H "\r\n");
+    shutdown(fd, SHUT_WR);
+    assert_non_null(strstr(hear(fd, NULL, 3000), "0\r\n\r\n"));
+    close(fd);
+    fd = dial(a->port);
+    say(fd, "GET /hold HTTP/1.1\r\n" H "\r\n");
+    shutdown(fd, SHUT_WR);
+    wait_for(&a->closed, 1, 1000);
+    close(fd);
+    stop(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +538,9 @@ int main(void)
         cmocka_unit_test(work_and_timers),
         cmocka_unit_test(framing_is_strict),
         cmocka_unit_test(pipelined_answers_come_in_order),
+        cmocka_unit_test(streams_keep_the_connection),
+        cmocka_unit_test(a_pipeline_is_one_write),
+        cmocka_unit_test(half_closed_clients),
         cmocka_unit_test(one_byte_at_a_time),
         cmocka_unit_test(head_and_old_clients),
         cmocka_unit_test(leaving_is_noticed_at_once),

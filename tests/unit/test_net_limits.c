@@ -152,22 +152,41 @@ static void who_reads_nothing_is_cut(void **state)
     stop(a);
 }
 
+static void get_ok(int fd)
+{
+    say(fd, "GET / HTTP/1.1\r\n" H "\r\n");
+    assert_non_null(strstr(hear(fd, "\r\n\r\n", 3000), " 200 "));
+}
+
+/* Whoever is one too many is told so, and when to come again; the others do not notice. */
 static void connections_are_capped(void **state)
 {
+    enum { OVER = 200 };
     struct app *a = calloc(1, sizeof *a);
     struct net_server_params p = params(a);
     p.max_connections = 2;
     start(p, a);
-    int one = dial(a->port), two = dial(a->port);
-    say(one, "GET / HTTP/1.1\r\n" H "\r\n");
-    say(two, "GET / HTTP/1.1\r\n" H "\r\n");
-    assert_non_null(strstr(hear(one, "\r\n\r\n", 2000), " 200 "));
-    assert_non_null(strstr(hear(two, "\r\n\r\n", 2000), " 200 "));
-    int three = dial(a->port);
-    assert_non_null(strstr(hear(three, "\r\n\r\n", 2000), " 503 "));
+    int one = dial(a->port), two = dial(a->port), over[OVER];
+    get_ok(one);
+    get_ok(two);
+    for (int i = 0; i < OVER; i++)
+        over[i] = dial(a->port);
+    for (int i = 0; i < OVER; i++) {
+        /* Even in the middle of a request of its own. */
+        say(over[i], "GET / HTTP/1.1\r\n" H "\r\n");
+        const char *got = hear(over[i], NULL, 3000);
+        assert_non_null(strstr(got, "HTTP/1.1 503 "));
+        assert_non_null(strstr(got, "Retry-After: 1\r\n"));
+        close(over[i]);
+    }
+    get_ok(one);
+    close(two);
+    usleep(100000); /* the refused ones linger no longer either */
+    two = dial(a->port);
+    get_ok(two);
+    assert_int_equal(atomic_load(&a->requests), 4);
     close(one);
     close(two);
-    close(three);
     stop(a);
 }
 
@@ -205,6 +224,65 @@ static void drain_lets_answers_finish(void **state)
     stop(a);
 }
 
+/* A hundred connections: those between requests end at once, the others after their answer. */
+#define BUSY 50
+static struct net_req *busy_requests[BUSY];
+static atomic_int nbusy;
+
+static bool keep_busy(struct app *a, struct net_req *r)
+{
+    if (!str_is(net_req_path(r), "/busy"))
+        return false;
+    busy_requests[atomic_fetch_add(&nbusy, 1)] = r;
+    return true;
+}
+
+static void answer_all(void *ctx)
+{
+    for (int i = 0; i < BUSY; i++)
+        net_res_send(busy_requests[i], 200, "text/plain", STR("done"));
+}
+
+static void drain_of_a_hundred(void **state)
+{
+    struct app *a = calloc(1, sizeof *a);
+    int idle[BUSY], busy[BUSY];
+    a->more = keep_busy;
+    atomic_store(&nbusy, 0);
+    start(params(a), a);
+    for (int i = 0; i < BUSY; i++) {
+        idle[i] = dial(a->port);
+        busy[i] = dial(a->port);
+        if (i % 2) /* half of them have been used, half have not said a word */
+            get_ok(idle[i]);
+        say(busy[i], "GET /busy HTTP/1.1\r\n" H "\r\n");
+    }
+    wait_for(&nbusy, BUSY, 3000);
+    uint64_t began = clock_mono_ns();
+    net_post(a->loop, do_drain, a);
+    for (int i = 0; i < BUSY; i++) {
+        assert_true(at_end(idle[i], 2000));
+        close(idle[i]);
+    }
+    assert_true(clock_mono_ns() - began < 1000000000);
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)a->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&to, sizeof to), -1);
+    close(late);
+    assert_int_equal(atomic_load(&a->drained), 0);
+    net_post(a->loop, answer_all, a);
+    for (int i = 0; i < BUSY; i++) {
+        const char *got = hear(busy[i], NULL, 3000);
+        assert_non_null(strstr(got, "\r\n\r\ndone"));
+        assert_non_null(strstr(got, "Connection: close\r\n"));
+        close(busy[i]);
+    }
+    wait_for(&a->drained, 1, 3000);
+    stop(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +294,7 @@ int main(void)
         cmocka_unit_test(who_reads_nothing_is_cut),
         cmocka_unit_test(connections_are_capped),
         cmocka_unit_test(drain_lets_answers_finish),
+        cmocka_unit_test(drain_of_a_hundred),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
