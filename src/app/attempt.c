@@ -223,6 +223,7 @@ static void finish(struct flow *f)
         send_start(f);
         struct gen_event usage = {.type = GEN_EV_USAGE, .usage = f->usage, .times = f->times};
         usage.times.total = (int64_t)(clock_mono_ns() - f->came_ns);
+        usage.times.load = f->load_ns;
         if (f->have_usage)
             answer_event(a, &usage, &e);
         if (answer_event(a, &f->held, &e) != 0) {
@@ -453,8 +454,6 @@ static void launch(struct flow *f)
         return;
     }
     f->start_ns = clock_mono_ns();
-    if (!f->timer)
-        net_timer_new(f->h->loop, FIRST_EVENT_MS, KEEPALIVE_MS, on_tick, f, &f->timer);
     int rc = find_backend(f, &e);
     if (rc == 0)
         rc = bridge_new(f->h->loop, sink, resume_run, &f->bridge, &e);
@@ -471,11 +470,45 @@ static void on_held(void *ctx, int rc)
     struct flow *f = ctx;
     if (rc) {
         struct err e = f->answering->err;
+        if (rc != e.code)
+            err_set(&e, rc, "%s: %s", f->answering->name,
+                    rc == ERR_OVERLOAD ? "too many requests wait for it to be loaded"
+                                       : err_text(rc));
         f->answering = NULL; /* not held */
         failed(f, &e);
         return;
     }
+    if (f->load_ns)
+        f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
+    if (f->req->keep_set)
+        models_keep(f->h->models, f->answering, f->req->keep_ms);
     launch(f);
+}
+
+/* Only the model that answers is held on: the other one's memory may be what it waits for. */
+static void release_counter(struct flow *f)
+{
+    if (!f->local || f->local == f->answering)
+        return;
+    if (f->count.kept && f->count.kept_free)
+        f->count.kept_free(f->count.kept);
+    f->count.kept = NULL;
+    models_drop(f->h->models, f->local);
+    f->local = NULL;
+}
+
+static void hold_answering(struct flow *f)
+{
+    struct err e = {0};
+    f->answering = models_find(f->h->models, str_of(candidate(f)->model), f->trusted, &e);
+    release_counter(f);
+    if (!f->answering) {
+        failed(f, &e);
+        return;
+    }
+    f->hold_ns = clock_mono_ns();
+    f->load_ns = !f->answering->local;
+    models_hold(f->h->models, f->answering, on_held, f);
 }
 
 static void reserved(void *ctx)
@@ -501,14 +534,13 @@ void flow_attempt(struct flow *f)
     f->text.max = TAINT_TEXT;
     if (f->answer.http && !f->gone)
         net_res_on_drain(f->answer.http, on_drain, f);
+    if (!f->timer)
+        net_timer_new(f->h->loop, FIRST_EVENT_MS, KEEPALIVE_MS, on_tick, f, &f->timer);
     if (c->backend == ROUTE_LOCAL) {
-        f->answering = models_find(f->h->models, str_of(c->model), f->trusted, &e);
-        if (f->answering)
-            models_hold(f->h->models, f->answering, on_held, f);
-        else
-            failed(f, &e);
+        hold_answering(f);
         return;
     }
+    release_counter(f);
     if (ledger_reserve(f->h->ledger, &f->begin, reserve_done, f, &e) != 0)
         failed(f, &e);
 }

@@ -79,6 +79,7 @@ static const struct endpoint table[] = {
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), false},
     {"GET", "/v1/models", openai_models, FORM(WIRE_OPENAI), false},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), false},
+    {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, false},
     {"GET", "/health", health, NATIVE, true},
     {"POST", "/weir/v1/chat", NULL, NATIVE, false},
     {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, false},

@@ -40,6 +40,8 @@ struct flow {
     struct privacy_decision zone;
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
+    uint64_t hold_ns;         /* when the answering model was asked for */
+    int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */
     struct route_plan plan;
     struct buf plan_json, labels_json;

@@ -24,6 +24,7 @@ struct face {
         FACE_FORM,   /* the form's answer */
         FACE_NATIVE, /* POST /weir/v1/chat: native.h */
         FACE_ROUTE,  /* POST /weir/v1/route: the plan alone, nobody called */
+        FACE_COUNT,  /* the form's tokens, counted; nobody called */
     } kind;
 };
 

@@ -94,6 +94,10 @@ static const struct option table[] = {
      "sessions that one model steps together"},
     {"draft", 0, OPTION_INT, AT(draft), "N", "8", 0, 8, CMD_SERVE | CMD_ASK | CMD_HELLO, true,
      "tokens guessed ahead from what the text repeats (the answer is the same); 0: none"},
+    {"keep", 0, OPTION_INT, AT(keep_minutes), "MINUTES", "-1", -1, 1e6, CMD_SERVE, true,
+     "how long an idle model stays loaded; -1: until its memory is wanted"},
+    {"memory", 0, OPTION_INT, AT(memory), "MIB", "0", 0, 1e9, CMD_SERVE, true,
+     "memory that loaded models may have together; 0: what is free at the start"},
     {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | CMD_EMBED | ASKING,
      true, "open no connection off this machine"},
 

@@ -29,7 +29,13 @@ enum {
     CMD_HELLO = 1 << 17,
     CMD_HELP = 1 << 18,
     CMD_EMBED = 1 << 19,
-    CMD_ALL = 0xfffff,
+    /* 20 to 22: create, verify, cp */
+    CMD_PS = 1 << 23,
+    CMD_STOP = 1 << 24,
+    CMD_KEY = 1 << 25,
+    CMD_MAN = 1 << 26,
+    CMD_COMPLETION = 1 << 27,
+    CMD_ALL = 0x3fffffff,
 };
 
 /* One key of the file that is not an option: `[section] key = value`, kept in order. */
@@ -41,7 +47,7 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory;
     char *cache_type;
     bool offline;
     /* the request */

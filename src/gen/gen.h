@@ -234,10 +234,13 @@ enum gen_event_type {
     GEN_EV_TOOL_END,   /* tool */
     GEN_EV_OPAQUE, /* text = signed blob; belongs to the reasoning before it; redacted: stands alone
                     */
-    GEN_EV_EMBEDDING, /* index: the input's number; embedding: of length 1 */
-    GEN_EV_USAGE,     /* usage, cumulative: the last one counts */
-    GEN_EV_DONE,      /* once, last: reason, text = the stop sequence that matched */
-    GEN_EV_ERROR,     /* once, last, instead of DONE: err */
+    GEN_EV_EMBEDDING,  /* index: the input's number; embedding: of length 1 */
+    GEN_EV_CHOICE_END, /* index, reason, text = the stop sequence that matched, raw: this choice is
+                          whole. Of answers of several choices only; DONE still ends them all, and
+                          its reason counts for choices that had no end of their own */
+    GEN_EV_USAGE,      /* usage, cumulative: the last one counts */
+    GEN_EV_DONE,       /* once, last: reason, text = the stop sequence that matched */
+    GEN_EV_ERROR,      /* once, last, instead of DONE: err */
 };
 
 enum gen_reason {
@@ -287,7 +290,8 @@ struct gen_event {
     struct gen_usage usage;
     struct gen_times times;
     enum gen_reason reason;
-    struct str raw; /* DONE: all that a local model wrote, before it was parsed; empty: unknown */
+    struct str raw; /* DONE, CHOICE_END: all that a local model wrote, before it was parsed; empty:
+                       unknown */
     const struct err *err;
 };
 

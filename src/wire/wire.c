@@ -157,8 +157,8 @@ bool wire_dialect_find(struct str name, enum gen_dialect *out)
 
 /* ---- requests ---- */
 
-int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
-                        struct gen_req **out, struct err *e)
+static int decode(enum wire_form f, bool counting, struct str body, struct arena *arena,
+                  struct gen_req **out, struct err *e)
 {
     const struct wire_codec *codec;
     json_t *v = NULL;
@@ -170,7 +170,7 @@ int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
     rc = wire_json_load(body, &v, e);
     if (rc)
         return rc;
-    struct dec dec = {.a = arena, .e = e};
+    struct dec dec = {.a = arena, .e = e, .counting = counting};
     struct gen_req *r = arena_alloc(arena, sizeof *r);
     if (!r)
         rc = dec_nomem(&dec);
@@ -189,6 +189,18 @@ int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
     if (!rc)
         *out = r;
     return rc;
+}
+
+int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
+                        struct gen_req **out, struct err *e)
+{
+    return decode(f, false, body, arena, out, e);
+}
+
+int wire_count_decode(enum wire_form f, struct str body, struct arena *arena, struct gen_req **out,
+                      struct err *e)
+{
+    return decode(f, true, body, arena, out, e);
 }
 
 int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str model,

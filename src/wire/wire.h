@@ -46,6 +46,10 @@ enum wire_form wire_form_of(enum gen_dialect d, enum gen_kind kind);
  * malformed JSON); wrong types are errors, unknown fields go to req->extra. */
 int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
                         struct gen_req **out, struct err *e);
+/* The same of a request whose tokens are only to be counted: what just an answer needs may be
+ * missing. */
+int wire_count_decode(enum wire_form f, struct str body, struct arena *arena, struct gen_req **out,
+                      struct err *e);
 
 struct wire_quirks {
     bool max_tokens_old;   /* OpenAI-compatible servers that know max_tokens only, not

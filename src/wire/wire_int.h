@@ -38,6 +38,7 @@ struct dec {
     struct err *e;
     const char *list, *sub; /* NULL: not inside one */
     size_t i, j;
+    bool counting; /* nobody answers: see wire_count_decode */
 };
 
 int dec_fail(struct dec *d, int code, const char *field, const char *fmt, ...)

@@ -179,9 +179,9 @@ static int word(struct str s, const char *const *words)
 
 static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
 {
-    static const char *const types[] = {"start",     "text",     "reasoning", "tool_begin",
-                                        "tool_args", "tool_end", "opaque",    "embedding",
-                                        "usage",     "done",     "error",     NULL};
+    static const char *const types[] = {
+        "start",     "text",       "reasoning", "tool_begin", "tool_args", "tool_end", "opaque",
+        "embedding", "choice_end", "usage",     "done",       "error",     NULL};
     static const char *const reasons[] = {"stop", "sequence", "length", "tools", "filter", NULL};
     *ev = (struct gen_event){.type = (enum gen_event_type)word(field(o, "type"), types)};
     ev->index = (int32_t)json_integer_value(json_object_get(o, "index"));
@@ -193,7 +193,7 @@ static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
     ev->usage.input = json_integer_value(json_object_get(o, "input"));
     ev->usage.cached = json_integer_value(json_object_get(o, "cached"));
     ev->usage.output = json_integer_value(json_object_get(o, "output"));
-    if (ev->type == GEN_EV_DONE)
+    if (ev->type == GEN_EV_DONE || ev->type == GEN_EV_CHOICE_END)
         ev->reason = (enum gen_reason)word(field(o, "reason"), reasons);
     if (ev->type == GEN_EV_ERROR) {
         err_set(err, ERR_UPSTREAM, "%.*s", STR_ARG(ev->text));

@@ -421,10 +421,7 @@ static void rnd_script(struct script *s, const struct gen_req *r)
     bool anthropic = r->dialect == GEN_DIALECT_ANTHROPIC;
     bool logprobs = r->logprobs;
     struct gen_event *ev = add(s, GEN_EV_START, 0);
-    int32_t calls[4] = {0};
-    /* A stream of this dialect has no word for the end of a choice's last call: it is known when
-     * the choices finish. */
-    bool late = !anthropic && r->stream;
+    enum gen_reason first = GEN_END_STOP;
     ev->text = rnd_name(s->a, "model-");
     ev->id = anthropic ? STR("msg_Abc9") : STR("chatcmpl-Abc9");
     for (int32_t c = 0; c < r->n; c++) {
@@ -434,13 +431,13 @@ static void rnd_script(struct script *s, const struct gen_req *r)
         int32_t n = (int32_t)rnd(3);
         for (int32_t t = 0; t < n; t++)
             add_call(s, c, t);
-        calls[c] = n;
-        if (late && n)
-            s->n--;
-    }
-    for (int32_t c = 0; late && c < r->n; c++) {
-        if (calls[c])
-            add(s, GEN_EV_TOOL_END, c)->tool = calls[c] - 1;
+        enum gen_reason reason = n ? GEN_END_TOOLS : coin() ? GEN_END_STOP : GEN_END_LENGTH;
+        if (rnd(8) == 0)
+            reason = GEN_END_FILTER;
+        if (c == 0)
+            first = reason;
+        if (r->n > 1)
+            add(s, GEN_EV_CHOICE_END, c)->reason = reason;
     }
     ev = add(s, GEN_EV_USAGE, 0);
     ev->usage.input = 1 + rnd(1000);
@@ -449,10 +446,8 @@ static void rnd_script(struct script *s, const struct gen_req *r)
     ev->usage.output = rnd(1000);
     ev->usage.reasoning = anthropic ? 0 : rnd(10);
     ev = add(s, GEN_EV_DONE, 0);
-    ev->reason = calls[0] ? GEN_END_TOOLS : coin() ? GEN_END_STOP : GEN_END_LENGTH;
-    if (rnd(8) == 0)
-        ev->reason = GEN_END_FILTER;
-    if (anthropic && !calls[0] && coin()) {
+    ev->reason = first;
+    if (anthropic && first != GEN_END_TOOLS && coin()) {
         ev->reason = GEN_END_SEQUENCE;
         ev->text = rnd_text(s->a, false);
     }

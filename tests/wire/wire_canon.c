@@ -180,16 +180,16 @@ static void canon_logprobs(const struct gen_event *ev, struct buf *b)
 
 void canon_event(const struct gen_event *ev, struct buf *b)
 {
-    static const char *const names[] = {"start",     "text",     "reasoning", "tool_begin",
-                                        "tool_args", "tool_end", "opaque",    "embedding",
-                                        "usage",     "done",     "error"};
+    static const char *const names[] = {"start",      "text",     "reasoning", "tool_begin",
+                                        "tool_args",  "tool_end", "opaque",    "embedding",
+                                        "choice_end", "usage",    "done",      "error"};
     static const char *const reasons[] = {"stop", "sequence", "length", "tools", "filter"};
     buf_puts(b, names[ev->type]);
     if (ev->index)
         buf_printf(b, " choice=%d", ev->index);
     if (ev->type >= GEN_EV_TOOL_BEGIN && ev->type <= GEN_EV_TOOL_END)
         buf_printf(b, " tool=%d", ev->tool);
-    if (ev->type == GEN_EV_DONE)
+    if (ev->type == GEN_EV_DONE || ev->type == GEN_EV_CHOICE_END)
         buf_printf(b, " %s", reasons[ev->reason]);
     line(b, "id", ev->id.n ? ev->id : STR_NONE);
     line(b, "name", ev->name.n ? ev->name : STR_NONE);
