@@ -119,7 +119,7 @@ static void put_logprobs(struct buf *b, const struct gen_event *ev)
     }
 }
 
-static void put_usage(struct buf *b, const struct gen_usage *u)
+void openai_put_usage(struct buf *b, const struct gen_usage *u)
 {
     jw_object(b, "usage");
     jw_int(b, "prompt_tokens", u->input);
@@ -236,7 +236,7 @@ static void stream_done(const struct wire_writer *w, const struct gen_event *ev,
         put_head(w, "chat.completion.chunk", b);
         jw_array(b, "choices");
         jw_close(b, ']');
-        put_usage(b, &w->usage);
+        openai_put_usage(b, &w->usage);
         jw_close(b, '}');
         buf_puts(b, "\n\n");
     }
@@ -369,7 +369,7 @@ static void body_done(const struct wire_writer *w, const struct gen_event *ev, s
     }
     jw_close(b, ']');
     if (w->has_usage)
-        put_usage(b, &w->usage);
+        openai_put_usage(b, &w->usage);
     jw_close(b, '}');
 }
 
