@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "library.h"
 #include "log.h"
+#include "pulling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ int models_new(struct house *h, struct models **out, struct err *e)
     struct models *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(e, ERR_NOMEM, "out of memory");
-    struct library_params p = {.home = h->s->home};
+    struct library_params p = pulling_params(h->s, NULL);
     int rc = library_open(&p, &m->library, e);
     if (rc) {
         free(m);
@@ -110,7 +111,7 @@ static struct models_entry *entry_new(const struct library_item *it)
     en->name = strdup(it->name);
     en->path = strdup(it->path);
     en->bytes = it->size;
-    en->from_path = !it->managed;
+    en->from_path = !it->store[0];
     if (!en->name || !en->path) {
         entry_free(en);
         return NULL;
@@ -192,7 +193,7 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
     if (library_find(m->library, text, &it, e) != 0)
         return NULL;
     struct models_entry *en = by_path(m, it.path);
-    if (!en && (it.managed || paths) && (en = entry_new(&it)))
+    if (!en && (it.store[0] || paths) && (en = entry_new(&it)))
         insert(m, en);
     if (en && en->from_path && !paths)
         en = NULL;
