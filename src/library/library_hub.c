@@ -53,7 +53,7 @@ static bool safe_path(const char *path)
 
 static int add_file(struct hub_pull *p, const json_t *entry, struct err *e)
 {
-    const json_t *lfs = json_object_get(entry, "lfs");
+    const json_t *said = json_object_get(entry, "lfs"), *lfs = json_is_object(said) ? said : NULL;
     const char *type = json_string_value(json_object_get(entry, "type"));
     const char *path = json_string_value(json_object_get(entry, "path"));
     const char *oid = json_string_value(json_object_get(lfs, "oid"));
