@@ -27,7 +27,7 @@ static int decide_zone(struct flow *f)
     f->req->zone = f->zone.zone;
     privacy_labels_json(&f->findings, &f->zone, &f->labels_json);
     /* A verdict that calls nobody leaves no trace in the conversation. */
-    if (f->zone.taints && f->face != FACE_ROUTE)
+    if (f->zone.taints && f->face.kind != FACE_ROUTE)
         rc = privacy_taint_add(h->taint, f->conversation, f->req, &f->findings, f->zone.zone,
                                &ignored);
     if (rc) {

@@ -13,41 +13,17 @@
 struct call {
     struct house *h;
     struct net_req *r;
+    struct face face;
     bool trusted;
     struct str rest; /* after a path that ends in '/' */
 };
 
 struct endpoint {
     const char *method, *path;
-    void (*serve)(const struct call *c);
-    enum pipeline_face face; /* whose error bodies it has */
-    bool open;               /* no key is asked */
+    void (*serve)(const struct call *c); /* NULL: the pipeline answers */
+    struct face face;                    /* whose error bodies it has */
+    bool open;                           /* no key is asked */
 };
-
-static void openai_chat(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_OPENAI, c->trusted);
-}
-
-static void openai_embeddings(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_EMBED, c->trusted);
-}
-
-static void anthropic_messages(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_ANTHROPIC, c->trusted);
-}
-
-static void native_chat(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_NATIVE, c->trusted);
-}
-
-static void native_route(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_ROUTE, c->trusted);
-}
 
 static void health(const struct call *c)
 {
@@ -89,20 +65,30 @@ static void native_test(const struct call *c)
     status_provider_test(c->h, c->r);
 }
 
+#define FORM(f)                                                                                    \
+    {                                                                                              \
+        (f), FACE_FORM                                                                             \
+    }
+#define NATIVE                                                                                     \
+    {                                                                                              \
+        WIRE_OPENAI, FACE_NATIVE                                                                   \
+    }
+
 static const struct endpoint table[] = {
-    {"POST", "/v1/chat/completions", openai_chat, FACE_OPENAI, false},
-    {"POST", "/v1/embeddings", openai_embeddings, FACE_EMBED, false},
-    {"GET", "/v1/models", openai_models, FACE_OPENAI, false},
-    {"POST", "/v1/messages", anthropic_messages, FACE_ANTHROPIC, false},
-    {"GET", "/health", health, FACE_NATIVE, true},
-    {"POST", "/weir/v1/chat", native_chat, FACE_NATIVE, false},
-    {"POST", "/weir/v1/route", native_route, FACE_NATIVE, false},
-    {"GET", "/weir/v1/models", native_models, FACE_NATIVE, false},
-    {"GET", "/weir/v1/status", native_status, FACE_NATIVE, false},
-    {"GET", "/weir/v1/costs", native_costs, FACE_NATIVE, false},
-    {"GET", "/weir/v1/requests", native_requests, FACE_NATIVE, false},
-    {"GET", "/weir/v1/requests/", native_request, FACE_NATIVE, false},
-    {"POST", "/weir/v1/providers/test", native_test, FACE_NATIVE, false},
+    {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), false},
+    {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), false},
+    {"GET", "/v1/models", openai_models, FORM(WIRE_OPENAI), false},
+    {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), false},
+    {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, false},
+    {"GET", "/health", health, NATIVE, true},
+    {"POST", "/weir/v1/chat", NULL, NATIVE, false},
+    {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, false},
+    {"GET", "/weir/v1/models", native_models, NATIVE, false},
+    {"GET", "/weir/v1/status", native_status, NATIVE, false},
+    {"GET", "/weir/v1/costs", native_costs, NATIVE, false},
+    {"GET", "/weir/v1/requests", native_requests, NATIVE, false},
+    {"GET", "/weir/v1/requests/", native_request, NATIVE, false},
+    {"POST", "/weir/v1/providers/test", native_test, NATIVE, false},
 };
 #define NTABLE (sizeof table / sizeof table[0])
 
@@ -139,14 +125,16 @@ static bool matches(const struct endpoint *p, struct str path, struct str *rest)
     return str_eq(path, mine);
 }
 
-static enum pipeline_face face_of(struct str path)
+static struct face face_of(struct str path)
 {
     if (str_starts(path, STR("/v1/messages")))
-        return FACE_ANTHROPIC;
-    return str_starts(path, STR("/v1/")) ? FACE_OPENAI : FACE_NATIVE;
+        return (struct face)FORM(WIRE_ANTHROPIC);
+    if (str_starts(path, STR("/v1/")))
+        return (struct face)FORM(WIRE_OPENAI);
+    return PIPELINE_NATIVE;
 }
 
-static void refuse(struct net_req *r, enum pipeline_face face, int code, const char *why)
+static void refuse(struct net_req *r, struct face face, int code, const char *why)
 {
     struct err e;
     err_set(&e, code, "%s", why);
@@ -172,10 +160,13 @@ static void serve(struct call *c)
         other = &table[i];
         if (!str_is(method, table[i].method) && !(get && strcmp(table[i].method, "GET") == 0))
             continue;
+        c->face = table[i].face;
         if (!table[i].open && !has_key(c))
-            refuse(c->r, table[i].face, ERR_AUTH, "a valid API key is needed");
-        else
+            refuse(c->r, c->face, ERR_AUTH, "a valid API key is needed");
+        else if (table[i].serve)
             table[i].serve(c);
+        else
+            pipeline_start(c->h, c->r, c->face, c->trusted);
         return;
     }
     if (other)

@@ -19,7 +19,7 @@ struct flow {
     struct house *h;
     struct flow *next, *prev; /* the house's list */
     struct answer answer;
-    enum pipeline_face face;
+    struct face face;
     bool trusted,
         gone; /* gone: the client left; nothing is written any more, all is still booked */
 
@@ -40,6 +40,8 @@ struct flow {
     struct privacy_decision zone;
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
+    uint64_t hold_ns;         /* when the answering model was asked for */
+    int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */
     struct route_plan plan;
     struct buf plan_json, labels_json;
@@ -62,6 +64,7 @@ struct flow {
 
     /* what came */
     struct gen_usage usage;
+    struct gen_times times;
     int64_t answer_bytes;     /* of text, reasoning and arguments, for an estimate */
     bool have_usage, started; /* started: START has been passed on */
     struct str model_answered, provider_id;

@@ -1,42 +1,12 @@
-/* models.c: local models loaded on demand. Opening maps a file and starts an engine: that happens
- * on a worker; everything else here is the loop's. */
-#include "models.h"
+/* models.c: the list of local models: what the library has, what each can do, which one is meant.
+ * models_load.c loads them. All of it is the loop's. */
+#include "models_int.h"
 
-#include "clock.h"
-#include "library.h"
 #include "log.h"
 #include "pulling.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct models_wait {
-    struct models_wait *next;
-    void (*ready)(void *ctx, int rc);
-    void *ctx;
-};
-
-struct models {
-    struct house *h;
-    struct library *library;
-    struct models_entry *first;
-};
-
-/* A load under way; the entry outlives it because `loading` forbids dropping it. */
-struct load {
-    struct models *m;
-    struct models_entry *en;
-    struct local *local;
-    struct err err;
-    int rc;
-    uint64_t began_ns;
-};
-
-struct ready {
-    void (*fn)(void *ctx, int rc);
-    void *ctx;
-    int rc;
-};
 
 int models_new(struct house *h, struct models **out, struct err *e)
 {
@@ -50,6 +20,7 @@ int models_new(struct house *h, struct models **out, struct err *e)
         return rc;
     }
     m->h = h;
+    models_load_init(m);
     models_refresh(m);
     *out = m;
     return 0;
@@ -58,6 +29,7 @@ int models_new(struct house *h, struct models **out, struct err *e)
 static void entry_free(struct models_entry *en)
 {
     local_free(en->local);
+    local_free(en->leaving);
     free(en->name);
     free(en->path);
     free(en);
@@ -67,6 +39,7 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
+    net_timer_free(m->timer);
     for (struct models_entry *en = m->first; en;) {
         struct models_entry *next = en->next;
         entry_free(en);
@@ -120,16 +93,18 @@ static struct models_entry *entry_new(const struct library_item *it)
     return en;
 }
 
-static struct models_entry *by_path(struct models *m, const char *path)
+/* Two models may lie in one file: their names tell them apart. A path names any of them. */
+static struct models_entry *entry_of(struct models *m, const struct library_item *it)
 {
     for (struct models_entry *en = m->first; en; en = en->next)
-        if (strcmp(en->path, path) == 0)
+        if (strcmp(en->path, it->path) == 0 && (!it->store[0] || strcmp(en->name, it->name) == 0))
             return en;
     return NULL;
 }
 
 static void insert(struct models *m, struct models_entry *en)
 {
+    en->keep_ms = models_default_keep(m);
     en->next = m->first;
     m->first = en;
 }
@@ -137,7 +112,8 @@ static void insert(struct models *m, struct models_entry *en)
 static bool listed(const struct library_list *list, const struct models_entry *en)
 {
     for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->items[i].path, en->path) == 0)
+        if (strcmp(list->items[i].path, en->path) == 0 &&
+            strcmp(list->items[i].name, en->name) == 0)
             return true;
     return false;
 }
@@ -147,7 +123,7 @@ static void forget_missing(struct models *m, const struct library_list *list)
 {
     for (struct models_entry **at = &m->first; *at;) {
         struct models_entry *en = *at;
-        if (en->from_path || en->holds || en->loading || listed(list, en)) {
+        if (en->from_path || models_is_held(en) || listed(list, en)) {
             at = &en->next;
             continue;
         }
@@ -166,7 +142,7 @@ void models_refresh(struct models *m)
     }
     forget_missing(m, &list);
     for (size_t i = 0; i < list.n; i++) {
-        struct models_entry *en = by_path(m, list.items[i].path) ? NULL : entry_new(&list.items[i]);
+        struct models_entry *en = entry_of(m, &list.items[i]) ? NULL : entry_new(&list.items[i]);
         if (en)
             insert(m, en);
     }
@@ -192,7 +168,7 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
     text[name.n] = '\0';
     if (library_find(m->library, text, &it, e) != 0)
         return NULL;
-    struct models_entry *en = by_path(m, it.path);
+    struct models_entry *en = entry_of(m, &it);
     if (!en && (it.store[0] || paths) && (en = entry_new(&it)))
         insert(m, en);
     if (en && en->from_path && !paths)
@@ -239,125 +215,7 @@ void models_measure(struct models_entry *en, int *queued)
         en->decode_tps = load.decode_tps;
 }
 
-/* ---- loading ---- */
-
-static void call_ready(void *ctx)
+struct library *models_library(struct models *m)
 {
-    struct ready *r = ctx;
-    r->fn(r->ctx, r->rc);
-    free(r);
-}
-
-static void post_ready(struct models *m, void (*fn)(void *ctx, int rc), void *ctx, int rc)
-{
-    struct ready *r = malloc(sizeof *r);
-    if (!r)
-        abort(); /* a request would hang for ever */
-    *r = (struct ready){fn, ctx, rc};
-    net_post(m->h->loop, call_ready, r);
-}
-
-/* Make room: idle models go, least recently used first, while the new one does not fit beside them.
- */
-static void make_room(struct models *m, const struct models_entry *want)
-{
-    struct fit_machine now;
-    for (;;) {
-        struct models_entry *oldest = NULL;
-        fit_memory(&now);
-        if (now.memory_free > want->bytes / 10 * 12)
-            return;
-        for (struct models_entry *en = m->first; en; en = en->next)
-            if (en->local && en->holds == 0 && (!oldest || en->used_ns < oldest->used_ns))
-                oldest = en;
-        if (!oldest)
-            return;
-        log_info("giving up %s: memory is wanted", oldest->name);
-        local_free(oldest->local);
-        oldest->local = NULL;
-    }
-}
-
-static void load_work(void *ctx)
-{
-    struct load *l = ctx;
-    const struct settings *s = l->m->h->s;
-    struct local_params p = {.engine = {.threads = (int)s->threads,
-                                        .ctx = (int32_t)s->ctx,
-                                        .parallel = (int)s->parallel,
-                                        .draft = s->draft > 0 ? (int)s->draft : -1},
-                             .name = str_of(l->en->name)};
-    model_cache_of(s->cache_type, &p.engine.cache);
-    l->rc = local_open(l->en->path, &p, &l->local, &l->err);
-}
-
-static void load_done(void *ctx)
-{
-    struct load *l = ctx;
-    struct models_entry *en = l->en;
-    struct gen_backend *b = l->rc ? NULL : local_backend(l->local);
-    struct err e;
-    en->loading = false;
-    en->local = l->local;
-    en->err = l->rc ? l->err : (struct err){0};
-    en->load_ms = (int64_t)((clock_mono_ns() - l->began_ns) / 1000000);
-    if (b)
-        b->ops->describe(b, str_of(en->name), &en->caps, &e);
-    for (struct models_wait *w = en->waiting; w;) {
-        struct models_wait *next = w->next;
-        if (l->rc)
-            en->holds--;
-        post_ready(l->m, w->ready, w->ctx, l->rc);
-        free(w);
-        w = next;
-    }
-    en->waiting = NULL;
-    free(l);
-}
-
-static int start_load(struct models *m, struct models_entry *en)
-{
-    struct load *l = calloc(1, sizeof *l);
-    if (!l)
-        return err_set(&en->err, ERR_NOMEM, "out of memory");
-    *l = (struct load){.m = m, .en = en, .began_ns = clock_mono_ns()};
-    make_room(m, en);
-    int rc = net_work(m->h->loop, load_work, load_done, l);
-    if (rc) {
-        free(l);
-        return err_set(&en->err, rc, "cannot load %s: no worker", en->name);
-    }
-    en->loading = true;
-    return 0;
-}
-
-void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
-                 void *ctx)
-{
-    int rc = 0;
-    en->used_ns = clock_mono_ns();
-    en->holds++;
-    if (en->local) {
-        post_ready(m, ready, ctx, 0);
-        return;
-    }
-    struct models_wait *w = malloc(sizeof *w);
-    if (!w)
-        rc = err_set(&en->err, ERR_NOMEM, "out of memory");
-    if (rc == 0 && !en->loading)
-        rc = start_load(m, en);
-    if (rc) {
-        free(w);
-        en->holds--;
-        post_ready(m, ready, ctx, rc);
-        return;
-    }
-    *w = (struct models_wait){en->waiting, ready, ctx};
-    en->waiting = w;
-}
-
-void models_drop(struct models *m, struct models_entry *en)
-{
-    en->holds--;
-    en->used_ns = clock_mono_ns();
+    return m->library;
 }

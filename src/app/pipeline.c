@@ -73,6 +73,23 @@ static void answer_plan(struct flow *f)
     flow_free(f);
 }
 
+/* ---- the count alone ---- */
+
+/* By the model's own tokenizer where it is here; an estimate for one that is not. */
+static void answer_count(struct flow *f)
+{
+    struct buf b = BUF_INIT(4096);
+    int64_t n = f->count.tokens >= 0 ? f->count.tokens : route_estimate_tokens(f->req);
+    buf_printf(&b, "{%s\"input_tokens\":%lld}\n",
+               f->face.form == WIRE_RESPONSES ? "\"object\":\"response.input_tokens\"," : "",
+               (long long)n);
+    if (f->answer.http)
+        net_res_send(f->answer.http, 200, "application/json", buf_str(&b));
+    f->answer.http = NULL;
+    buf_done(&b);
+    flow_free(f);
+}
+
 /* ---- decided ---- */
 
 static void refuse_now(void *ctx)
@@ -132,7 +149,7 @@ static void decided(struct flow *f)
 {
     if (f->answer.http)
         net_res_header(f->answer.http, "x-weir-id", str_of(f->id));
-    if (f->face == FACE_NATIVE && f->answer.http) {
+    if (f->face.kind == FACE_NATIVE && f->answer.http) {
         /* Its first line is the plan; what becomes of it, its last. */
         f->headed = true;
         net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
@@ -143,12 +160,16 @@ static void decided(struct flow *f)
 
 static void decide(struct flow *f)
 {
+    if (f->face.kind == FACE_COUNT) {
+        answer_count(f);
+        return;
+    }
     int rc = f->gone ? err_set(&f->err, ERR_CANCELLED, "the client left") : flow_decide(f);
-    if (f->face == FACE_ROUTE && f->plan.sentence) {
+    if (f->face.kind == FACE_ROUTE && f->plan.sentence) {
         answer_plan(f);
         return;
     }
-    if (rc && f->face == FACE_ROUTE)
+    if (rc && f->face.kind == FACE_ROUTE)
         flow_fail(f, &f->err); /* a question about a request is no request */
     else if (rc)
         refuse(f);
@@ -199,7 +220,7 @@ static void refuse_unread(struct flow *f)
     f->unread = true;
     if (!f->req)
         f->req = arena_alloc(f->arena, sizeof *f->req);
-    if (f->req && f->face != FACE_ROUTE)
+    if (f->req && f->face.kind != FACE_ROUTE && f->face.kind != FACE_COUNT)
         refuse(f);
     else
         flow_fail(f, &f->err);
@@ -240,10 +261,10 @@ static int make_raw(struct flow *f)
 static void decode_work(void *ctx)
 {
     struct flow *f = ctx;
-    enum gen_dialect d = f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
-    enum gen_kind kind = f->face == FACE_EMBED ? GEN_EMBED : GEN_CHAT;
-    f->rc = wire_request_decode_kind(d, kind, f->body, f->arena, &f->req, &f->err);
-    if (f->rc == 0 && f->raw && kind == GEN_CHAT)
+    bool counting = f->face.kind == FACE_COUNT;
+    f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, f->body, f->arena,
+                                                                 &f->req, &f->err);
+    if (f->rc == 0 && f->raw && f->req->kind == GEN_CHAT)
         f->rc = make_raw(f);
     if (f->rc == 0)
         f->rc = privacy_detect(f->h->rules, f->req, &f->findings, &f->err);
@@ -270,7 +291,7 @@ static int take_request(struct flow *f, struct net_req *r)
     return ledger_id(f->id, &f->err);
 }
 
-void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face, bool trusted)
+void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted)
 {
     struct err e = {0};
     struct flow *f = calloc(1, sizeof *f);

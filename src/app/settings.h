@@ -32,6 +32,11 @@ enum {
     CMD_CREATE = 1 << 20,
     CMD_VERIFY = 1 << 21,
     CMD_CP = 1 << 22,
+    CMD_PS = 1 << 23,
+    CMD_STOP = 1 << 24,
+    CMD_KEY = 1 << 25,
+    CMD_MAN = 1 << 26,
+    CMD_COMPLETION = 1 << 27,
     CMD_ALL = 0x3fffffff,
 };
 
@@ -44,7 +49,7 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory;
     char *cache_type;
     bool offline;
     /* the request */

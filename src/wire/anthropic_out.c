@@ -471,7 +471,8 @@ int anthropic_write(struct wire_writer *w, const struct gen_event *ev, struct bu
     case GEN_EV_DONE: write_done(w, ev, out); break;
     case GEN_EV_ERROR: write_error(w, ev, out); break;
     case GEN_EV_USAGE:
-    case GEN_EV_EMBEDDING: break;
+    case GEN_EV_EMBEDDING:
+    case GEN_EV_CHOICE_END: break;
     }
     if (!rc && (buf_failed(&s->content) || buf_failed(&s->piece) || buf_failed(&s->signature)))
         rc = err_set(e, ERR_TOO_LARGE, "the answer is larger than %d bytes", WIRE_MAX_ANSWER);

@@ -273,7 +273,7 @@ int dec_unknown(struct dec *d, const json_t *o, const char *const *known, json_t
         size_t k = 0;
         while (known[k] && strcmp(known[k], key))
             k++;
-        if (known[k])
+        if (known[k] || (d->sampling && dec_is_sampling(key)))
             continue;
         int rc = dec_keep(d, extra, key, v);
         if (rc)

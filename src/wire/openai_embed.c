@@ -438,7 +438,11 @@ static void embed_read_done(struct wire_reader *r)
     reader_send(r, &(struct gen_event){.type = GEN_EV_DONE, .reason = GEN_END_STOP});
 }
 
-const struct wire_codec openai_embed_codec = {
+const struct wire_codec embeddings_codec = {
+    .name = "embeddings",
+    .dialect = GEN_DIALECT_OPENAI,
+    .kinds = 1u << GEN_EMBED,
+    .kind = GEN_EMBED,
     .decode = embed_decode,
     .encode = embed_encode,
     .read_event = embed_read_event,

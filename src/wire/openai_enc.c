@@ -319,32 +319,6 @@ static void put_choice(struct enc *x)
 
 /* ---- the rest ---- */
 
-static int put_format(struct enc *x)
-{
-    const struct gen_req *r = x->req;
-    if (r->grammar.n) /* llama-server's; others refuse it, which is right */
-        jw_str(x->b, enc_top(x, "grammar"), r->grammar);
-    if (r->format == GEN_FORMAT_TEXT)
-        return 0;
-    jw_object(x->b, enc_top(x, "response_format"));
-    if (r->format == GEN_FORMAT_JSON)
-        jw_str(x->b, "type", STR("json_object"));
-    else {
-        jw_str(x->b, "type", STR("json_schema"));
-        jw_object(x->b, "json_schema");
-        /* The dialect demands a name; other dialects' schemas have none. */
-        jw_str(x->b, "name", r->schema_name.n ? r->schema_name : STR("answer"));
-        int rc = enc_raw(x, "schema", r->schema, true, "response_format.json_schema.schema");
-        if (rc)
-            return rc;
-        if (r->schema_strict)
-            jw_bool(x->b, "strict", true);
-        jw_close(x->b, '}');
-    }
-    jw_close(x->b, '}');
-    return 0;
-}
-
 static void put_effort(struct enc *x)
 {
     static const char *const words[] = {"", "none", "low", "medium", "high"};
@@ -376,13 +350,7 @@ static void put_limits(struct enc *x)
         jw_bool(x->b, enc_top(x, "logprobs"), true);
     if (r->top_logprobs)
         jw_int(x->b, enc_top(x, "top_logprobs"), r->top_logprobs);
-    if (r->stream)
-        jw_bool(x->b, enc_top(x, "stream"), true);
-    if (r->stream && r->stream_usage && !x->q->no_stream_usage) {
-        jw_object(x->b, enc_top(x, "stream_options"));
-        jw_bool(x->b, "include_usage", true);
-        jw_close(x->b, '}');
-    }
+    enc_stream(x);
     if (r->user.p)
         jw_str(x->b, enc_top(x, "user"), r->user);
 }
@@ -404,7 +372,7 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     enc_sampling(x);
     put_limits(x);
     put_effort(x);
-    if ((rc = put_format(x)))
+    if ((rc = enc_format(x)))
         return rc;
     return enc_extra(x, extra, "tools");
 }

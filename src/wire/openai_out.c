@@ -10,6 +10,11 @@ struct call {
     struct buf id, name, args;
 };
 
+struct choice {
+    bool ended;
+    enum gen_reason reason;
+};
+
 struct gathered {
     struct buf text, reasoning, logprobs;
     bool has_text;
@@ -18,7 +23,8 @@ struct gathered {
 };
 
 struct state {
-    struct gathered *choices; /* n of them; NULL when streaming */
+    struct choice *ends;      /* n of them */
+    struct gathered *choices; /* the same; NULL when streaming */
     size_t n;
 };
 
@@ -36,6 +42,9 @@ int openai_writer_new(struct wire_writer *w)
     s->n = w->req->n > 1 ? (size_t)w->req->n : 1;
     if (s->n > WIRE_MAX_CHOICES)
         s->n = WIRE_MAX_CHOICES;
+    s->ends = calloc(s->n, sizeof *s->ends);
+    if (!s->ends)
+        return ERR_NOMEM;
     if (w->stream)
         return 0;
     s->choices = calloc(s->n, sizeof *s->choices);
@@ -62,8 +71,10 @@ void openai_writer_free(struct wire_writer *w)
         buf_done(&g->reasoning);
         buf_done(&g->logprobs);
     }
-    if (s)
+    if (s) {
+        free(s->ends);
         free(s->choices);
+    }
     free(s);
 }
 
@@ -108,7 +119,7 @@ static void put_logprobs(struct buf *b, const struct gen_event *ev)
     }
 }
 
-static void put_usage(struct buf *b, const struct gen_usage *u)
+void openai_put_usage(struct buf *b, const struct gen_usage *u)
 {
     jw_object(b, "usage");
     jw_int(b, "prompt_tokens", u->input);
@@ -204,19 +215,28 @@ static void stream_start(const struct wire_writer *w, struct buf *b)
     }
 }
 
+static void stream_end(const struct wire_writer *w, int32_t index, enum gen_reason reason,
+                       struct buf *b)
+{
+    const struct state *s = w->state;
+    if (s->ends[index].ended)
+        return;
+    s->ends[index] = (struct choice){true, reason};
+    chunk_open(w, index, b);
+    chunk_close(w, NULL, reason_word(reason), b);
+}
+
 static void stream_done(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
 {
     const struct state *s = w->state;
-    for (size_t i = 0; i < s->n; i++) {
-        chunk_open(w, (int32_t)i, b);
-        chunk_close(w, NULL, reason_word(ev->reason), b);
-    }
+    for (size_t i = 0; i < s->n; i++)
+        stream_end(w, (int32_t)i, ev->reason, b);
     if (w->req->stream_usage && w->has_usage) {
         buf_puts(b, "data: ");
         put_head(w, "chat.completion.chunk", b);
         jw_array(b, "choices");
         jw_close(b, ']');
-        put_usage(b, &w->usage);
+        openai_put_usage(b, &w->usage);
         jw_close(b, '}');
         buf_puts(b, "\n\n");
     }
@@ -235,6 +255,7 @@ static void stream_event(const struct wire_writer *w, const struct gen_event *ev
         break;
     case GEN_EV_TOOL_BEGIN:
     case GEN_EV_TOOL_ARGS: stream_tool(w, ev, b); break;
+    case GEN_EV_CHOICE_END: stream_end(w, ev->index, ev->reason, b); break;
     case GEN_EV_DONE: stream_done(w, ev, b); break;
     case GEN_EV_ERROR:
         buf_puts(b, "data: ");
@@ -283,6 +304,7 @@ static int gather(struct wire_writer *w, const struct gen_event *ev, struct err 
     case GEN_EV_REASONING: buf_str_add(&g->reasoning, ev->text); break;
     case GEN_EV_TOOL_BEGIN:
     case GEN_EV_TOOL_ARGS: return gather_call(g, ev, e);
+    case GEN_EV_CHOICE_END: s->ends[ev->index] = (struct choice){true, ev->reason}; break;
     default: break;
     }
     if (buf_failed(&g->text) || buf_failed(&g->reasoning) || buf_failed(&g->logprobs))
@@ -341,11 +363,13 @@ static void body_done(const struct wire_writer *w, const struct gen_event *ev, s
     const struct state *s = w->state;
     put_head(w, "chat.completion", b);
     jw_array(b, "choices");
-    for (size_t i = 0; i < s->n; i++)
-        body_choice(&s->choices[i], i, reason_word(ev->reason), b);
+    for (size_t i = 0; i < s->n; i++) {
+        enum gen_reason reason = s->ends[i].ended ? s->ends[i].reason : ev->reason;
+        body_choice(&s->choices[i], i, reason_word(reason), b);
+    }
     jw_close(b, ']');
     if (w->has_usage)
-        put_usage(b, &w->usage);
+        openai_put_usage(b, &w->usage);
     jw_close(b, '}');
 }
 

@@ -13,27 +13,6 @@ static const char *const known[] = {"model",
                                     "tools",
                                     "tool_choice",
                                     "parallel_tool_calls",
-                                    "temperature",
-                                    "top_p",
-                                    "top_k",
-                                    "min_p",
-                                    "seed",
-                                    "frequency_penalty",
-                                    "presence_penalty",
-                                    "repetition_penalty",
-                                    "repeat_penalty",
-                                    "repeat_last_n",
-                                    "typical_p",
-                                    "top_n_sigma",
-                                    "xtc_probability",
-                                    "xtc_threshold",
-                                    "dry_multiplier",
-                                    "dry_base",
-                                    "dry_allowed_length",
-                                    "dry_penalty_last_n",
-                                    "dry_sequence_breakers",
-                                    "samplers",
-                                    "logit_bias",
                                     "max_tokens",
                                     "max_completion_tokens",
                                     "stop",
@@ -41,6 +20,7 @@ static const char *const known[] = {"model",
                                     "logprobs",
                                     "top_logprobs",
                                     "response_format",
+                                    "json_schema",
                                     "grammar",
                                     "reasoning_effort",
                                     "stream",
@@ -397,35 +377,6 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
 
 /* ---- the rest ---- */
 
-static int decode_format(struct dec *d, const json_t *body, struct gen_req *r)
-{
-    json_t *o, *s, *schema;
-    int rc = dec_object(d, body, "response_format", &o);
-    if (rc <= 0)
-        return rc;
-    struct str type = wire_json_get_str(o, "type");
-    if (str_is(type, "text"))
-        return 0;
-    if (str_is(type, "json_object")) {
-        r->format = GEN_FORMAT_JSON;
-        return 0;
-    }
-    if (!str_is(type, "json_schema"))
-        return dec_fail(d, ERR_UNSUPPORTED, "response_format.type",
-                        "must be text, json_object or json_schema");
-    if ((rc = dec_object(d, o, "json_schema", &s)) <= 0)
-        return rc ? rc : dec_fail(d, ERR_FORMAT, "response_format.json_schema", "is missing");
-    r->format = GEN_FORMAT_SCHEMA;
-    if ((rc = dec_str(d, s, "name", &r->schema_name)) < 0)
-        return rc;
-    if ((rc = dec_bool(d, s, "strict", &r->schema_strict)) < 0)
-        return rc;
-    if ((rc = dec_object(d, s, "schema", &schema)) <= 0)
-        return rc ? rc
-                  : dec_fail(d, ERR_FORMAT, "response_format.json_schema.schema", "is missing");
-    return dec_raw(d, schema, &r->schema);
-}
-
 static int decode_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
 {
     static const char *const names[] = {"none", "low", "medium", "high"};
@@ -466,21 +417,12 @@ static int decode_limits(struct dec *d, const json_t *body, struct gen_req *r)
 static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
 {
     bool parallel = false;
-    json_t *opts;
     int rc = dec_bool(d, body, "parallel_tool_calls", &parallel);
     if (rc < 0)
         return rc;
     r->parallel_tools = rc ? parallel : -1;
-    if ((rc = dec_bool(d, body, "stream", &r->stream)) < 0)
+    if ((rc = dec_stream(d, body, r)) < 0)
         return rc;
-    if ((rc = dec_object(d, body, "stream_options", &opts)) < 0)
-        return rc;
-    if (rc && (rc = dec_bool(d, opts, "include_usage", &r->stream_usage)) < 0)
-        return rc;
-    if ((rc = dec_str(d, body, "grammar", &r->grammar)) < 0)
-        return rc;
-    if (r->grammar.n && r->format != GEN_FORMAT_TEXT)
-        return dec_fail(d, ERR_FORMAT, "grammar", "cannot stand beside response_format");
     rc = dec_str(d, body, "user", &r->user);
     return rc < 0 ? rc : 0;
 }
@@ -508,7 +450,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
         return rc;
     if ((rc = decode_limits(d, body, r)))
         return rc;
-    if ((rc = decode_format(d, body, r)))
+    if ((rc = dec_format(d, body, r)))
         return rc;
     if ((rc = decode_effort(d, body, r, extra)))
         return rc;
