@@ -3,7 +3,8 @@
  * A quantisation is told from a file's name (Some-Model-Q4_K_M.gguf, Q4_K_M/..., model.q8_0.gguf),
  * never from its content, because the choice comes before the download. Without one being named the
  * first of `order` that is there is taken: Q4_K_M as the size that costs little quality, then what
- * lies nearest, smaller before larger, and unquantised weights last. */
+ * lies nearest, smaller before larger, then unquantised weights, and at the very end what has so
+ * few bits that nobody should get it without asking. */
 #include "library_int.h"
 
 #include "buf.h"
@@ -12,11 +13,11 @@
 #include <stdio.h>
 
 static const char *const order[] = {
-    "Q4_K_M",  "Q4_K_S", "Q4_K_L",  "Q4_K_XL", "Q4_0",    "Q4_1",  "IQ4_NL", "IQ4_XS",  "Q5_K_M",
-    "Q5_K_S",  "Q5_K_L", "Q5_K_XL", "Q5_0",    "Q5_1",    "MXFP4", "Q6_K",   "Q6_K_L",  "Q8_0",
-    "Q8_K_XL", "Q3_K_L", "Q3_K_M",  "Q3_K_S",  "Q3_K_XL", "IQ3_M", "IQ3_S",  "IQ3_XS",  "IQ3_XXS",
-    "Q2_K_L",  "Q2_K",   "Q2_K_S",  "Q2_K_XL", "IQ2_M",   "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M",
-    "IQ1_S",   "TQ2_0",  "TQ1_0",   "BF16",    "F16",     "FP16",  "F32",    "FP32",
+    "Q4_K_M",  "Q4_K_S", "Q4_K_L",  "Q4_K_XL", "Q4_0",    "Q4_1",  "IQ4_NL", "IQ4_XS", "Q5_K_M",
+    "Q5_K_S",  "Q5_K_L", "Q5_K_XL", "Q5_0",    "Q5_1",    "MXFP4", "Q6_K",   "Q6_K_L", "Q8_0",
+    "Q8_K_XL", "Q3_K_L", "Q3_K_M",  "Q3_K_S",  "Q3_K_XL", "Q2_K",  "Q2_K_L", "Q2_K_S", "Q2_K_XL",
+    "BF16",    "F16",    "FP16",    "F32",     "FP32",    "IQ3_M", "IQ3_S",  "IQ3_XS", "IQ3_XXS",
+    "IQ2_M",   "IQ2_S",  "IQ2_XS",  "IQ2_XXS", "IQ1_M",   "IQ1_S", "TQ2_0",  "TQ1_0",
 };
 #define NORDER (sizeof order / sizeof order[0])
 
