@@ -84,9 +84,9 @@ void session_drop_all(struct engine *en);
 /* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */
 int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  struct err *e);
-/* An empty busy session with room for what the file holds. */
-int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
-                     struct err *e);
+/* A busy session with room for the file's first `positions`, which can be reached. */
+int session_for_file(struct engine *en, const struct model_saved *f, int32_t positions,
+                     struct session **out, struct err *e);
 
 /* ---- session_disk.c ---- */
 /* Something another thread wants done on the engine's, and waits for. */

@@ -160,14 +160,14 @@ int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct sess
     return 0;
 }
 
-int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
-                     struct err *e)
+int session_for_file(struct engine *en, const struct model_saved *f, int32_t positions,
+                     struct session **out, struct err *e)
 {
     struct session *s = new_session(en, NULL, e);
     int rc;
     if (!s)
         return ERR_NOMEM;
-    while ((rc = model_saved_reserve(f, s->seq, e)) == ERR_NOMEM) {
+    while ((rc = model_saved_reserve(f, positions, s->seq, e)) == ERR_NOMEM) {
         struct session *old = oldest_idle(en, s);
         if (!old)
             break;

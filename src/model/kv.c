@@ -259,6 +259,16 @@ void model_kv_set_slice(struct model_kv *kv, int32_t positions)
 
 /* ---- what is there ---- */
 
+uint64_t kv_identity(struct model_kv *kv)
+{
+    uint64_t id = atomic_load(&kv->identity);
+    if (id == 0) { /* two threads that ask at once find the same */
+        id = model_identity(kv->m);
+        atomic_store(&kv->identity, id);
+    }
+    return id;
+}
+
 uint64_t model_kv_used(const struct model_kv *kv)
 {
     return kv->used;

@@ -142,18 +142,36 @@ uint64_t model_identity(const struct model *m);
 int model_seq_save(const struct model_seq *s, const int32_t *tokens, const char *path,
                    struct err *e);
 
-struct model_saved; /* such a file, open */
-/* Reads and checks all but the pages. ERR_FORMAT: no such file or a damaged one; ERR_UNSUPPORTED:
- * another version, model or cache type; the message says which. */
-int model_saved_open(const struct model_kv *kv, const char *path, struct model_saved **out,
+/* The same for a file that may be lost with the machine's power, but is never read half written.
+ * `cancel` (may be NULL) is looked at for every page: ERR_CANCELLED. */
+int model_seq_spill(const struct model_seq *s, const int32_t *tokens, const char *path,
+                    const atomic_bool *cancel, struct err *e);
+/* What such a file would have: bytes, and a number of the model, the way of computing and the
+ * tokens. */
+uint64_t model_seq_file_bytes(const struct model_seq *s);
+uint64_t model_seq_file_key(const struct model_seq *s, const int32_t *tokens);
+
+struct model_saved; /* what such a file holds, apart from the state itself; never changes */
+/* Reads and checks all but the state. ERR_NOT_FOUND: no such file; ERR_FORMAT, ERR_CHECKSUM: a
+ * damaged one; ERR_UNSUPPORTED: another version, model or cache type; the message says which. */
+int model_saved_open(struct model_kv *kv, const char *path, struct model_saved **out,
                      struct err *e);
 void model_saved_close(struct model_saved *f);
 int32_t model_saved_len(const struct model_saved *f);
 const int32_t *model_saved_tokens(const struct model_saved *f); /* model_saved_len of them */
-/* Take the pages for it; s is empty. ERR_NOMEM: the cache is full; ERR_CONTEXT: s is too short. */
-int model_saved_reserve(const struct model_saved *f, struct model_seq *s, struct err *e);
-/* Fill them; any thread, once. ERR_CHECKSUM: damaged; s is good for model_seq_free only. */
-int model_saved_read(struct model_saved *f, struct model_seq *s, struct err *e);
+uint64_t model_saved_bytes(const struct model_saved *f);
+/* Whether sequences that may grow to so many positions can use it. */
+bool model_saved_fits(const struct model_saved *f, int32_t max_positions);
+/* How many of its first `positions` can be had, as model_seq_reach. */
+int32_t model_saved_reach(const struct model_saved *f, int32_t positions);
+/* Take the pages for the first `positions`, which can be reached; s is empty. ERR_NOMEM: the cache
+ * is full; ERR_CONTEXT: s is too short. */
+int model_saved_reserve(const struct model_saved *f, int32_t positions, struct model_seq *s,
+                        struct err *e);
+/* Fill them; any thread. `cancel` as model_seq_spill's. ERR_CHECKSUM: damaged; after any failure s
+ * is good for model_seq_free only. */
+int model_saved_read(const struct model_saved *f, struct model_seq *s, const atomic_bool *cancel,
+                     struct err *e);
 
 /* ---- the forward pass ---- */
 struct model_item {
