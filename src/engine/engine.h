@@ -24,6 +24,12 @@ struct engine_params {
                           the same either way */
     uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
     enum model_cache cache; /* how keys and values are kept; F32 is the evaluator's */
+    /* Where finished sessions are kept on disk, so that later jobs may begin with them, after a
+     * restart too; NULL: nowhere. The folder is made, for its owner alone, and may be shared by
+     * engines and processes; files that are not the cache's are left alone. Jobs wait for a file
+     * that has more than memory does, while others go on. */
+    const char *cache_dir; /* copied */
+    uint64_t cache_bytes;  /* that all files there may have together; 0: no cache */
 };
 
 /* Takes ownership of the model on success. Starts the engine's thread. */
@@ -101,6 +107,7 @@ enum engine_end {
 
 struct engine_stats {
     int64_t prompt, reused, generated; /* tokens; reused: of the prompt, found in the cache */
+    int64_t restored;                  /* of the reused those that were read from disk for it */
     int64_t guessed, kept;             /* guesses fed ahead, and those that came true */
     uint64_t queued_ns, prefill_ns, decode_ns;
 };
@@ -161,6 +168,11 @@ struct engine_load {
     double prefill_tps, decode_tps; /* measured lately; 0: nothing yet */
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
+
+/* Write the finished sessions that are worth it to cache_dir now, and wait for that; what runs goes
+ * on. engine_free does the same, and an engine without work for a second. Any thread but the
+ * engine's, while the engine is not being freed. */
+void engine_flush(struct engine *en);
 
 /* ---- sessions on disk. Any thread but the engine's own (not from a job's callback), while the
  * engine is not being freed; other sessions go on meanwhile. ---- */

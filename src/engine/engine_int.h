@@ -62,13 +62,24 @@ struct session {
     struct model_seq *seq;
     int32_t *tokens; /* what seq holds, model_seq_len of them; a running one's belong to its run */
     bool busy;
-    uint64_t used; /* when it was last used, by the engine's count */
+    bool saving;     /* a thread of the cache reads it: it may be shared, and not changed */
+    bool wanted_out; /* a job waits for its place until it is on disk */
+    int32_t on_disk; /* of its tokens so many can be had from a file */
+    uint64_t used;   /* when it was last used, by the engine's count */
+    int32_t growth;  /* the cache's: what was found out at growth_at */
+    uint64_t growth_at;
 };
 
 /* A session whose sequence holds the first *reused tokens of the prompt, at most n - 1, marked
  * busy. ERR_NOMEM: memory (pages are not reserved here). */
 int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  int32_t *reused, struct err *e);
+/* The most of these tokens that a session has and can be cut to, and which (may be NULL). */
+int32_t session_longest(struct engine *en, const int32_t *tokens, size_t n, struct session **which);
+int32_t session_common(const struct session *s, const int32_t *tokens, size_t n);
+/* The finished session that goes first, other than `keep`; NULL: there is none. */
+struct session *session_oldest(struct engine *en, const struct session *keep);
+bool session_has_place(const struct engine *en);
 /* How many of the next `most` tokens of a prompt of n may be read at once, `at` of them behind, so
  * that a snapshot can be taken where one is due. */
 size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most);
@@ -111,7 +122,10 @@ size_t speculate(struct speculation *s, int32_t *tokens, size_t n, size_t most);
 void speculate_note(struct speculation *s, size_t guessed, size_t kept);
 
 /* ---- scheduler.c ---- */
-enum run_state { RUN_WAITING, RUN_ACTIVE, RUN_EMBED };
+enum run_state { RUN_WAITING, RUN_RESTORING, RUN_ACTIVE, RUN_EMBED };
+
+struct cache;
+struct cache_read;
 
 struct engine_run {
     struct engine *en;
@@ -132,6 +146,10 @@ struct engine_run {
     size_t slice; /* tokens in the batch being built */
     size_t draft; /* of these: guesses, behind tokens[n - 1] */
     struct speculation speculation;
+    bool looked;                 /* the cache on disk was asked */
+    struct cache_read *restore;  /* RUN_RESTORING */
+    int32_t restored;            /* tokens that were read for it */
+    uint64_t patience_ns;        /* until then it waits for sessions to be written; 0: not yet */
     struct embedding *embedding; /* NULL: the run writes */
     struct engine_run *next;
 };
@@ -175,10 +193,11 @@ struct engine {
     uint64_t uses;
 
     struct engine_run *runs; /* the oldest first */
-    int active;
+    int active, restoring;
     struct model_item *items; /* max_batch */
     size_t rotate;            /* whose turn the rest of a prefill budget is */
     double prefill_tps, decode_tps;
+    struct cache *cache; /* on disk; NULL: none */
 
     atomic_bool interrupt; /* any thread sets it: the pass stops before the next layer */
 
@@ -190,7 +209,7 @@ struct engine {
     struct errand *errands;                /* locked */
     pthread_cond_t served;                 /* an errand was done */
     int queued;                            /* locked: submitted and not yet started */
-    bool poked, quit;                      /* locked */
+    bool poked, quit, flushing;            /* locked */
     struct engine_load load;               /* locked */
 };
 
@@ -200,5 +219,8 @@ void engine_run_unref(struct engine_run *r);
 /* A run left the queue, by being started or by its end. */
 void engine_note_started(struct engine *en, struct engine_run *r);
 void engine_note_load(struct engine *en);
+/* Somebody waits until all that is worth it is on disk. */
+bool engine_flushing(struct engine *en);
+void engine_note_flushed(struct engine *en);
 
 #endif

@@ -5,11 +5,12 @@
  * the order of arrival: a run that finds none takes them from the youngest, which is rebuilt later
  * from its tokens (to the same bits), so the oldest always goes on and there is no deadlock. Called
  * by the engine's thread only. */
-#include "engine_int.h"
+#include "cache_int.h"
 
 #include "clock.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static size_t remaining(const struct engine_run *r)
 {
@@ -44,6 +45,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
     fill_times(r);
     if (!r->started)
         engine_note_started(en, r);
+    cache_leave(en, r);
     if (r->session) {
         session_retire(en, r->session, r->tokens);
         r->tokens = NULL;
@@ -64,6 +66,7 @@ static void preempt(struct engine *en, struct engine_run *r)
     session_drop(en, r->session);
     r->session = NULL;
     r->state = RUN_WAITING;
+    r->looked = false;
     en->active--;
 }
 
@@ -84,6 +87,20 @@ static bool any_can_go_on(const struct engine *en)
     return false;
 }
 
+/* A run that cannot start leaves what it found for another try. */
+static void give_back(struct engine *en, struct engine_run *r)
+{
+    size_t n = (size_t)model_seq_len(r->session->seq);
+    int32_t *tokens = n > 0 ? malloc(n * sizeof *tokens) : NULL;
+    if (tokens) {
+        memcpy(tokens, r->tokens, n * sizeof *tokens);
+        session_retire(en, r->session, tokens);
+    } else {
+        session_drop(en, r->session);
+    }
+    r->session = NULL;
+}
+
 /* Session and pages for all of the run's tokens, or nothing. */
 static int start(struct engine *en, struct engine_run *r, struct err *e)
 {
@@ -93,8 +110,7 @@ static int start(struct engine *en, struct engine_run *r, struct err *e)
         return rc;
     r->session->tokens = r->tokens;
     if (!session_reserve(en, r->session, (int32_t)r->n)) {
-        session_drop(en, r->session);
-        r->session = NULL;
+        give_back(en, r);
         return ERR_BUSY;
     }
     r->state = RUN_ACTIVE;
@@ -103,6 +119,7 @@ static int start(struct engine *en, struct engine_run *r, struct err *e)
         r->started = true;
         r->started_ns = clock_mono_ns();
         r->stats.reused = reused;
+        r->stats.restored = r->restored < reused ? r->restored : reused;
         engine_note_started(en, r);
     }
     return 0;
@@ -141,7 +158,12 @@ void scheduler_admit(struct engine *en)
         next = r->next;
         if (r->state != RUN_WAITING || r->paused)
             continue;
-        if (en->active >= en->parallel || !start_or_wait(en, r))
+        if (en->active + en->restoring >= en->parallel)
+            return;
+        enum cache_answer a = cache_prepare(en, r);
+        if (a == CACHE_LATER)
+            continue;
+        if (a == CACHE_WAIT || !start_or_wait(en, r))
             return;
     }
 }

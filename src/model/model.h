@@ -91,6 +91,11 @@ void model_kv_free(struct model_kv *kv);
 void model_kv_set_slice(struct model_kv *kv, int32_t positions);
 uint64_t model_kv_used(const struct model_kv *kv);  /* bytes handed out */
 uint64_t model_kv_total(const struct model_kv *kv); /* the limit */
+enum model_cache model_kv_cache(const struct model_kv *kv);
+/* Of it the bytes that are memory now, handed out or kept for the next who asks. */
+uint64_t model_kv_resident(const struct model_kv *kv);
+/* Give back to the system what is not handed out. */
+void model_kv_trim(struct model_kv *kv);
 /* The same counted in pages of the full layers. */
 int model_kv_pages(const struct model_kv *kv);
 int model_kv_pages_free(const struct model_kv *kv);
@@ -109,6 +114,7 @@ int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq *
                   struct err *e);
 void model_seq_free(struct model_seq *s);         /* gives its pages back */
 int32_t model_seq_len(const struct model_seq *s); /* positions held */
+int32_t model_seq_most(const struct model_seq *s); /* that it may grow to */
 /* Room to go on up to `positions`. ERR_NOMEM: the cache is full. */
 int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e);
 /* Forget what is past `positions`, and what was reserved. State that cannot be cut there goes back
@@ -137,6 +143,8 @@ bool model_seq_forget(struct model_seq *s);
 /* A number that files of different metadata, tensors or size do not share, and hardly ones of
  * different weights: each tensor is sampled. */
 uint64_t model_identity(const struct model *m);
+/* The same of the cache's model, computed once; any thread. */
+uint64_t model_kv_identity(struct model_kv *kv);
 /* Write the sequence, whose tokens are these, to `path`, whole or not at all. It may not be stepped
  * meanwhile; others may. */
 int model_seq_save(const struct model_seq *s, const int32_t *tokens, const char *path,

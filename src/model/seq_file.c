@@ -75,7 +75,7 @@ static int check_owner(const struct model_saved *f, struct err *e)
     if (h->version != SEQ_VERSION)
         return err_set(e, ERR_UNSUPPORTED, "%s: version %u of saved state, %d is read", f->path,
                        h->version, SEQ_VERSION);
-    if (h->identity != kv_identity(kv))
+    if (h->identity != model_kv_identity(kv))
         return err_set(e, ERR_UNSUPPORTED, "%s: the state of another model", f->path);
     if (h->cache != (uint32_t)kv->cache)
         return err_set(e, ERR_UNSUPPORTED, "%s: a cache of type %s, not %s", f->path,

@@ -107,7 +107,7 @@ static struct file_head head_of(const struct model_seq *s)
                              .how = seq_file_how(kv->m, s->cap),
                              .len = s->len,
                              .nsnaps = s->nsnaps,
-                             .identity = kv_identity(kv)};
+                             .identity = model_kv_identity(kv)};
     for (int32_t p = 0; p < pages; p++)
         head.nwindow += held(s, p);
     for (int i = 0; i < STATE_CLASSES; i++)
@@ -174,7 +174,7 @@ uint64_t model_seq_file_bytes(const struct model_seq *s)
 uint64_t model_seq_file_key(const struct model_seq *s, const int32_t *tokens)
 {
     struct hash h;
-    uint64_t what[3] = {kv_identity(s->kv), s->kv->cache, seq_file_how(s->kv->m, s->cap)};
+    uint64_t what[3] = {model_kv_identity(s->kv), s->kv->cache, seq_file_how(s->kv->m, s->cap)};
     hash_init(&h, 0);
     hash_add(&h, what, sizeof what);
     hash_add(&h, tokens, (size_t)s->len * sizeof *tokens);

@@ -79,8 +79,6 @@ enum state_class kv_class_of(const struct model *m, int layer);
 bool kv_has(const struct model_kv *kv, enum state_class c, int32_t n);
 /* Whether all these units can be had together. */
 bool kv_has_all(const struct model_kv *kv, const int32_t n[STATE_CLASSES]);
-/* The model's identity, computed once. */
-uint64_t kv_identity(struct model_kv *kv);
 /* One that kv_has promised. Its bytes are whatever was there. */
 int32_t kv_take(struct model_kv *kv, enum state_class c);
 void kv_ref(struct model_kv *kv, enum state_class c, int32_t unit);
