@@ -86,6 +86,7 @@ struct cache_write {
 struct cache {
     struct engine *en;
     struct cache_folder *folder;
+    uint64_t limit; /* bytes */
     pthread_mutex_t lock;
     pthread_cond_t work, finished;
     pthread_t reader, writer;

@@ -266,8 +266,8 @@ static bool is_tight(const struct engine *en)
            used > en->max_sessions / 4 * 3;
 }
 
-/* What is to be written next: somebody waits for it; or all is to be written, the latest first; or
- * memory is tight, the oldest first. */
+/* What is to be written next: what somebody waits for, else the oldest of what is due, so that the
+ * latest is the last that the limit would take. */
 static struct session *choose(struct engine *en, bool all, bool idle, bool tight)
 {
     struct session *best = NULL;
@@ -279,7 +279,7 @@ static struct session *choose(struct engine *en, bool all, bool idle, bool tight
         if (s->wanted_out)
             return s;
         bool due = all || tight || (idle && more >= model_seq_len(s->seq) / 8);
-        if (due && (!best || (s->used > best->used) == !tight))
+        if (due && (!best || s->used < best->used))
             best = s;
     }
     return best;
@@ -336,6 +336,7 @@ int cache_open(struct engine *en, const struct engine_params *p, struct err *e)
     c->en = en;
     c->opened_ns = clock_mono_ns();
     c->wake_ns = UINT64_MAX;
+    c->limit = p->cache_bytes;
     int rc = cache_folder_open(p->cache_dir, p->cache_bytes, en->kv, en->ctx, &c->folder, e);
     if (!rc)
         rc = cache_start(c, e);
@@ -348,21 +349,27 @@ int cache_open(struct engine *en, const struct engine_params *p, struct err *e)
     return 0;
 }
 
-/* The latest first: the last one to go would be what there is no time or no room for. */
+static struct session *latest_wanted(struct engine *en)
+{
+    struct session *best = NULL;
+    for (int i = 0; i < en->max_sessions; i++) {
+        struct session *s = &en->sessions[i];
+        if (growth(en, s) > 0 && (!best || s->used > best->used))
+            best = s;
+    }
+    return best;
+}
+
+/* The latest first, in case there is no time for all, and no more than fit beside each other. */
 static void write_all(struct engine *en)
 {
-    for (;;) {
-        struct session *best = NULL;
-        for (int i = 0; i < en->max_sessions; i++) {
-            struct session *s = &en->sessions[i];
-            if (growth(en, s) > 0 && (!best || s->used > best->used))
-                best = s;
-        }
-        if (!best)
-            return;
-        cache_folder_write(en->cache->folder, best->seq, best->tokens, NULL, NULL);
-        best->on_disk = model_seq_len(best->seq);
-        best->growth_at = 0;
+    uint64_t bytes = 0;
+    for (struct session *s; (s = latest_wanted(en));) {
+        bytes += model_seq_file_bytes(s->seq);
+        if (bytes <= en->cache->limit)
+            cache_folder_write(en->cache->folder, s->seq, s->tokens, NULL, NULL);
+        s->on_disk = model_seq_len(s->seq);
+        s->growth_at = 0;
     }
 }
 
@@ -380,10 +387,6 @@ void cache_close(struct engine *en)
         rd->rc = rd->done ? rd->rc : ERR_CANCELLED;
         finish_read(en, rd);
     }
-    cache_folder_read(c->folder);
-    for (int i = 0; i < en->max_sessions; i++)
-        if (en->sessions[i].seq && en->sessions[i].tokens)
-            cache_note_retired(en, &en->sessions[i]);
     write_all(en);
     cache_folder_free(c->folder);
     free(c);

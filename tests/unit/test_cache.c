@@ -265,9 +265,9 @@ static void the_limit_holds(void **state)
         take_fill(a, N, 100 + i);
         take_run(en, &t, a, N, 1);
         there += t.stats.restored > 0;
+        assert_int_equal(t.stats.restored > 0, i >= JOBS - 4); /* the latest */
     }
     assert_int_equal(there, 4);
-    assert_true(t.stats.restored > 0); /* the latest */
     engine_free(en);
     p.cache_bytes = one / 2; /* none fits: that is no error */
     en = take_engine(&kinds[0], p);
@@ -352,7 +352,7 @@ static void the_folder_is_shared(void **state)
     engine_free(one);
     engine_free(two);
     engine_free(three);
-    assert_int_equal(look().files, 2);
+    assert_int_equal(look().files, 1);
 }
 
 /* Models and cache types keep apart in one folder. */
