@@ -13,8 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-#define PARALLEL_MAX 256
-
 /* ---- the thread ---- */
 
 static void poke(struct engine *en)
@@ -119,6 +117,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     en->parallel = plan.parallel;
     en->draft = plan.draft;
     en->max_batch = plan.batch;
+    pace_init(&en->pace, en->m, plan.threads);
     rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
         rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
@@ -127,8 +126,9 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
 
 int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e)
 {
-    if (p->parallel < 0 || p->parallel > PARALLEL_MAX)
-        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", PARALLEL_MAX, p->parallel);
+    if (p->parallel < 0 || p->parallel > ENGINE_PARALLEL_MAX)
+        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", ENGINE_PARALLEL_MAX,
+                       p->parallel);
     if (p->ctx < 0 || p->ctx > MODEL_MAX_POSITIONS)
         return err_set(e, ERR_INVAL, "ctx must be 1 to %d, not %d", MODEL_MAX_POSITIONS, p->ctx);
     struct engine *en = calloc(1, sizeof *en);

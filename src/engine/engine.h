@@ -131,6 +131,11 @@ struct engine_job {
     void (*on_end)(void *ctx, enum engine_end end, const struct engine_stats *s,
                    const struct err *err);
     void *ctx;
+    uint64_t caller; /* turns and time for prompts go by caller; 0: nobody in particular, who is one
+                        caller like any other */
+    uint64_t group;  /* jobs of one group share the beginning of their prompts (choices over one
+                        prompt): the later wait until the first has read it, and never read it
+                        again. Long beginnings are shared without being told; 0: none */
 };
 
 /* A run's end frees its session for reuse; the run itself is freed by engine_release, which may
@@ -147,6 +152,7 @@ void engine_release(struct engine_run *r); /* after on_end, not from inside it; 
 struct engine_embed_job {
     const struct model_text *texts; /* copied */
     size_t ntexts;
+    uint64_t caller;            /* as engine_job's */
     enum model_pooling pooling; /* 0: what the file asks for */
     /* On the engine's thread, in the order of the texts; must not block. STOP ends the run
      * (ENGINE_END_STOP), PAUSE is as on_token's. */

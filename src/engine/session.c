@@ -243,6 +243,13 @@ size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most)
     return most;
 }
 
+int32_t session_reach_later(const struct engine *en, int32_t positions, size_t n)
+{
+    while (en->snapshots && positions > 0 && !is_stop((size_t)positions, n))
+        positions--;
+    return positions;
+}
+
 void session_snapshot(struct engine *en, struct session *s, size_t n)
 {
     int32_t len = model_seq_len(s->seq);

@@ -196,6 +196,11 @@ uint64_t model_run_bytes(const struct model *m, int threads, int max_batch, int 
 int model_run_new(const struct model *m, struct pool *pool, int max_batch, int max_want,
                   struct model_run **out, struct err *e);
 void model_run_free(struct model_run *r);
+/* The next pass is broken off between two layers, as by `cancel`, when it has taken so many
+ * nanoseconds or is seen to take twice as many; it gives ERR_TIMEOUT. 0: it has no limit. */
+void model_run_limit(struct model_run *r, uint64_t ns);
+/* How much of the last pass was done when it was broken off: 0 to 1. */
+double model_run_progress(const struct model_run *r);
 /* Advance every item's sequence by its token, in order (positions follow from the sequence's
  * length; several items of one sequence stand together). Pages must be reserved. logits: one row of
  * vocab floats for each wanted item in order; valid until the next call. `cancel` (may be NULL) is
