@@ -68,11 +68,36 @@ const struct wire_codec completions_codec = {
     .keepalive = ": keep-alive\n\n",
 };
 
+static const struct wire_codec llama_codec = {
+    .name = "llama-completion",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_RAW,
+    .kind = GEN_RAW,
+    .decode = llama_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec infill_codec = {
+    .name = "llama-infill",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_INFILL,
+    .kind = GEN_INFILL,
+    .decode = llama_infill_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec *const forms[WIRE_FORMS] = {
-    [WIRE_OPENAI] = &openai_codec,
-    [WIRE_ANTHROPIC] = &anthropic_codec,
-    [WIRE_EMBEDDINGS] = &embeddings_codec,
-    [WIRE_COMPLETIONS] = &completions_codec,
+    [WIRE_OPENAI] = &openai_codec,          [WIRE_ANTHROPIC] = &anthropic_codec,
+    [WIRE_EMBEDDINGS] = &embeddings_codec,  [WIRE_COMPLETIONS] = &completions_codec,
+    [WIRE_LLAMA_COMPLETION] = &llama_codec, [WIRE_LLAMA_INFILL] = &infill_codec,
 };
 
 static const char *const dialects[] = {
@@ -213,6 +238,8 @@ int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str 
     int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
     if (!carries(codec, req->kind))
         return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries no %s here", codec->name,
                        kinds[req->kind]);
@@ -356,6 +383,8 @@ int wire_reader_new(enum wire_form f, bool streaming, struct gen_sink sink,
     int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
     bool rows = codec->kind == GEN_EMBED;
     if (streaming && rows)
         return err_set(e, ERR_UPSTREAM, "a stream where rows of embeddings were asked for");

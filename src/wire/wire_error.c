@@ -77,6 +77,31 @@ void openai_error(const struct err *err, struct buf *b)
     jw_close(b, '}');
 }
 
+/* llama-server's words. */
+static const char *llama_type(int code)
+{
+    switch (code) {
+    case ERR_AUTH: return "authentication_error";
+    case ERR_POLICY:
+    case ERR_NO_ROUTE: return "permission_error";
+    case ERR_NOT_FOUND: return "not_found_error";
+    case ERR_CONTEXT: return "exceed_context_size_error";
+    case ERR_OVERLOAD: return "unavailable_error";
+    default: return err_http(code) < 500 ? "invalid_request_error" : "server_error";
+    }
+}
+
+void llama_error(const struct err *err, struct buf *b)
+{
+    buf_putc(b, '{');
+    jw_object(b, "error");
+    jw_int(b, "code", err_http(err->code));
+    jw_str(b, "message", str_of(err_msg(err)));
+    jw_str(b, "type", str_of(llama_type(err->code)));
+    jw_close(b, '}');
+    jw_close(b, '}');
+}
+
 static const char *anthropic_type(int code)
 {
     switch (code) {

@@ -193,7 +193,8 @@ struct wire_codec {
                            it */
     bool lines; /* streams are lines of JSON (application/x-ndjson), not server-sent events */
     int (*decode)(struct dec *d, const json_t *body, struct gen_req *r);
-    int (*encode)(struct enc *x, struct str model);
+    int (*encode)(struct enc *x, struct str model); /* NULL: no provider speaks it, and there is no
+                                                       reader either */
     /* One event of a streamed answer (data is JSON or the dialect's end mark). */
     int (*read_event)(struct wire_reader *r, struct str name, struct str data, struct err *e);
     int (*read_body)(struct wire_reader *r, const json_t *body, struct err *e);
@@ -238,6 +239,14 @@ void openai_error(const struct err *err, struct buf *out);
 /* Shared with completions. */
 void openai_put_usage(struct buf *b, const struct gen_usage *u);
 void openai_read_usage(struct wire_reader *r, const json_t *u);
+
+/* llama-server's own paths are served, not called. */
+int llama_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_infill_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out, struct err *e);
+int llama_writer_new(struct wire_writer *w);
+void llama_writer_free(struct wire_writer *w);
+void llama_error(const struct err *err, struct buf *out);
 
 int completions_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int completions_encode(struct enc *x, struct str model);
