@@ -71,6 +71,8 @@ int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s);
 bool dec_is_sampling(const char *key);
 /* response_format, or llama-server's json_schema, and grammar. */
 int dec_format(struct dec *d, const json_t *body, struct gen_req *r);
+/* How much to think, in the words servers have for it (effort.c). */
+int dec_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra);
 /* stream and stream_options. */
 int dec_stream(struct dec *d, const json_t *body, struct gen_req *r);
 /* `prompt` in any of its shapes into r's prompt and the ones after it (prompts.c). */
