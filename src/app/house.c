@@ -187,6 +187,18 @@ static int listen_local(struct house *h, struct err *e)
     return net_server_new(h->loop, &p, &h->local, e);
 }
 
+/* Every connection is a descriptor, and so are those that are refused, models, the database and
+ * connections to providers. Where the system allows fewer, fewer clients are let in: a 503 is
+ * better than an accept that fails. */
+static int connections_within(int wanted)
+{
+    const size_t others = 1536;
+    size_t files = net_raise_files((size_t)wanted + others);
+    if (files >= (size_t)wanted + others)
+        return wanted;
+    return files > 2 * others ? (int)(files - others) : (int)(files / 2);
+}
+
 static int listen_tcp(struct house *h, struct err *e)
 {
     const struct settings *s = h->s;
@@ -203,7 +215,7 @@ static int listen_tcp(struct house *h, struct err *e)
         return rc;
     struct net_server_params p = {.host = host,
                                   .port = (int)s->port,
-                                  .max_connections = (int)s->connections,
+                                  .max_connections = connections_within((int)s->connections),
                                   .allow_origins = (const char *const *)h->origins,
                                   .allow_hosts = (const char *const *)h->hosts,
                                   .request = endpoints_public,

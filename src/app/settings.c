@@ -81,7 +81,7 @@ static const struct option table[] = {
      "web pages from elsewhere that may call the server"},
     {"allow-host", 0, OPTION_TEXT, AT(allow_host), "NAME,...", NULL, 0, 0, CMD_SERVE, true,
      "further names this server is called by"},
-    {"connections", 0, OPTION_INT, AT(connections), "N", "1024", 1, 65536, CMD_SERVE, true,
+    {"connections", 0, OPTION_INT, AT(connections), "N", "4096", 1, 65536, CMD_SERVE, true,
      "connections at once"},
     {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING | CMD_SHOW, true,
      "context of a session in tokens; 0: the model's, within free memory"},

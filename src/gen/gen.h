@@ -219,6 +219,7 @@ struct gen_req {
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */
     struct str user;
+    uint64_t caller; /* who asks, for a fair share of a local engine; 0: nobody in particular */
     struct str tmpl; /* the template to render with instead of the model's own (Jinja, or Ollama's
                         Go templates); empty: the model's */
     struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before

@@ -1,7 +1,7 @@
 /* wire.c: the table of forms and the public functions, which check what is common to all
  * (limits, order of events, one end) and hand the rest to the dialect's codec. A new form is a
  * row here and its files (docs/add-a-dialect.md). */
-#include "wire_int.h"
+#include "responses_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,10 +94,33 @@ static const struct wire_codec infill_codec = {
     .keepalive = ": keep-alive\n\n",
 };
 
+static const struct wire_codec responses_codec = {
+    .name = "responses",
+    .dialect = GEN_DIALECT_RESPONSES,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
+    .max_event = WIRE_MAX_ANSWER, /* some hold the whole answer */
+    .decode = responses_decode,
+    .encode = responses_encode,
+    .read_event = responses_read_event,
+    .read_body = responses_read_body,
+    .read_done = responses_read_done,
+    .read_complete = responses_read_complete,
+    .reader_new = responses_reader_new,
+    .reader_free = responses_reader_free,
+    .write = responses_write,
+    .writer_new = responses_writer_new,
+    .writer_free = responses_writer_free,
+    .whole = responses_whole,
+    .error = responses_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec *const forms[WIRE_FORMS] = {
-    [WIRE_OPENAI] = &openai_codec,          [WIRE_ANTHROPIC] = &anthropic_codec,
-    [WIRE_EMBEDDINGS] = &embeddings_codec,  [WIRE_COMPLETIONS] = &completions_codec,
-    [WIRE_LLAMA_COMPLETION] = &llama_codec, [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_OPENAI] = &openai_codec,         [WIRE_ANTHROPIC] = &anthropic_codec,
+    [WIRE_EMBEDDINGS] = &embeddings_codec, [WIRE_COMPLETIONS] = &completions_codec,
+    [WIRE_RESPONSES] = &responses_codec,   [WIRE_LLAMA_COMPLETION] = &llama_codec,
+    [WIRE_LLAMA_INFILL] = &infill_codec,
 };
 
 static const char *const dialects[] = {
@@ -395,6 +418,8 @@ int wire_reader_new(enum wire_form f, bool streaming, struct gen_sink sink,
     r->streaming = streaming;
     r->sink = sink;
     sse_init(&r->sse, on_sse, r);
+    if (codec->max_event)
+        r->sse.line.max = r->sse.data.max = codec->max_event;
     r->sse.lines = codec->lines;
     buf_init(&r->body, rows ? WIRE_MAX_ROWS : WIRE_MAX_ANSWER);
     r->tmp = arena_new(4 * (size_t)WIRE_MAX_ANSWER);

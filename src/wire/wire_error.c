@@ -2,7 +2,7 @@
  * type a client's library looks for. Reading: whatever an upstream put in its body (the two
  * dialects' objects, or one of the plain forms of other servers) becomes a code and a message; a
  * page of HTML becomes only its status. */
-#include "wire_int.h"
+#include "responses_int.h"
 
 #include "utf8.h"
 
@@ -57,10 +57,8 @@ static const char *openai_code(int code)
     }
 }
 
-void openai_error(const struct err *err, struct buf *b)
+static void put_openai(const struct err *err, struct str param, const char *code, struct buf *b)
 {
-    struct str param = param_of(err);
-    const char *code = openai_code(err->code);
     buf_putc(b, '{');
     jw_object(b, "error");
     jw_str(b, "message", str_of(err_msg(err)));
@@ -100,6 +98,23 @@ void llama_error(const struct err *err, struct buf *b)
     jw_str(b, "type", str_of(llama_type(err->code)));
     jw_close(b, '}');
     jw_close(b, '}');
+}
+
+void openai_error(const struct err *err, struct buf *b)
+{
+    put_openai(err, param_of(err), openai_code(err->code), b);
+}
+
+/* The same, but what is not found may be an answer that was to be gone on from. */
+void responses_error(const struct err *err, struct buf *b)
+{
+    struct str msg = str_of(err_msg(err));
+    bool kept = err->code == ERR_NOT_FOUND && (str_starts(msg, STR("Response with id ")) ||
+                                               str_starts(msg, STR("Item with id ")));
+    if (err->code == ERR_NOT_FOUND && str_starts(msg, STR("Previous response with id ")))
+        put_openai(err, STR("previous_response_id"), "previous_response_not_found", b);
+    else
+        put_openai(err, param_of(err), kept ? NULL : openai_code(err->code), b);
 }
 
 static const char *anthropic_type(int code)

@@ -193,6 +193,7 @@ struct wire_codec {
     unsigned kinds;     /* 1 << enum gen_kind: requests that it carries */
     enum gen_kind kind; /* of a request as decode() gets it; decode may make another of `kinds` of
                            it */
+    size_t max_event;   /* bytes of one streamed event; 0: WIRE_MAX_EVENT */
     bool lines; /* streams are lines of JSON (application/x-ndjson), not server-sent events */
     int (*decode)(struct dec *d, const json_t *body, struct gen_req *r);
     int (*encode)(struct enc *x, struct str model); /* NULL: no provider speaks it, and there is no
