@@ -116,11 +116,25 @@ static const struct wire_codec responses_codec = {
     .keepalive = ": keep-alive\n\n",
 };
 
+static const struct wire_codec lmstudio_codec = {
+    .name = "lmstudio",
+    .dialect = GEN_DIALECT_LMSTUDIO,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
+    .decode = lmstudio_decode,
+    .write = lmstudio_write,
+    .writer_new = lmstudio_writer_new,
+    .writer_free = lmstudio_writer_free,
+    .whole = lmstudio_whole,
+    .error = lmstudio_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec *const forms[WIRE_FORMS] = {
     [WIRE_OPENAI] = &openai_codec,         [WIRE_ANTHROPIC] = &anthropic_codec,
     [WIRE_EMBEDDINGS] = &embeddings_codec, [WIRE_COMPLETIONS] = &completions_codec,
     [WIRE_RESPONSES] = &responses_codec,   [WIRE_LLAMA_COMPLETION] = &llama_codec,
-    [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_LMSTUDIO] = &lmstudio_codec,     [WIRE_LLAMA_INFILL] = &infill_codec,
 };
 
 static const char *const dialects[] = {

@@ -243,6 +243,16 @@ void openai_error(const struct err *err, struct buf *out);
 void openai_put_usage(struct buf *b, const struct gen_usage *u);
 void openai_read_usage(struct wire_reader *r, const json_t *u);
 
+/* LM Studio's own path is served, not called. */
+int lmstudio_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int lmstudio_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
+                   struct err *e);
+int lmstudio_writer_new(struct wire_writer *w);
+void lmstudio_writer_free(struct wire_writer *w);
+struct str lmstudio_whole(const struct wire_writer *w);
+void lmstudio_error(const struct err *err, struct buf *out);
+void lmstudio_put_error(const struct err *err, struct buf *out); /* the object inside it */
+
 /* llama-server's own paths are served, not called. */
 int llama_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int llama_infill_decode(struct dec *d, const json_t *body, struct gen_req *r);
