@@ -5,6 +5,7 @@
 #include "models.h"
 #include "page.h"
 #include "pipeline.h"
+#include "responses.h"
 #include "status.h"
 
 #include <sodium.h>
@@ -33,6 +34,21 @@ static void health(const struct call *c)
 static void openai_models(const struct call *c)
 {
     status_openai_models(c->h, c->r);
+}
+
+static void response_get(const struct call *c)
+{
+    responses_get(c->h, c->r, c->rest);
+}
+
+static void response_delete(const struct call *c)
+{
+    responses_delete(c->h, c->r, c->rest);
+}
+
+static void response_post(const struct call *c)
+{
+    responses_post(c->h, c->r, c->rest);
 }
 
 static void native_models(const struct call *c)
@@ -80,6 +96,11 @@ static const struct endpoint table[] = {
     {"GET", "/v1/models", openai_models, FORM(WIRE_OPENAI), false},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), false},
     {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, false},
+    {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), false},
+    {"POST", "/v1/responses/input_tokens", NULL, {WIRE_RESPONSES, FACE_COUNT}, false},
+    {"GET", "/v1/responses/", response_get, FORM(WIRE_RESPONSES), false},
+    {"DELETE", "/v1/responses/", response_delete, FORM(WIRE_RESPONSES), false},
+    {"POST", "/v1/responses/", response_post, FORM(WIRE_RESPONSES), false},
     {"GET", "/health", health, NATIVE, true},
     {"POST", "/weir/v1/chat", NULL, NATIVE, false},
     {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, false},
