@@ -319,7 +319,24 @@ static void put_choice(struct enc *x)
 
 /* ---- the rest ---- */
 
-static void put_effort(struct enc *x)
+/* Words of the caller's own for it are replayed instead (effort.c). */
+static bool has_own_effort(const json_t *extra)
+{
+    static const char *const keys[] = {"reasoning_effort",
+                                       "reasoning",
+                                       "thinking",
+                                       "think",
+                                       "enable_thinking",
+                                       "chat_template_kwargs",
+                                       "reasoning_budget_tokens"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (json_object_get(extra, keys[i]))
+            return true;
+    }
+    return false;
+}
+
+static void put_effort(struct enc *x, const json_t *extra)
 {
     static const char *const words[] = {"", "none", "low", "medium", "high"};
     enum gen_effort effort = x->req->effort;
@@ -328,7 +345,7 @@ static void put_effort(struct enc *x)
         effort = budget < 4096    ? GEN_EFFORT_LOW
                  : budget < 16384 ? GEN_EFFORT_MEDIUM
                                   : GEN_EFFORT_HIGH;
-    if (effort != GEN_EFFORT_UNSET)
+    if (effort != GEN_EFFORT_UNSET && !has_own_effort(extra))
         jw_str(x->b, enc_top(x, "reasoning_effort"), str_of(words[effort]));
 }
 
@@ -393,7 +410,7 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
         return rc;
     enc_sampling(x);
     put_limits(x);
-    put_effort(x);
+    put_effort(x, extra);
     if ((rc = enc_format(x)))
         return rc;
     return enc_extra(x, extra, "tools");
