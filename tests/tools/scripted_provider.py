@@ -488,11 +488,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         pieces = PIECES
         if scenario == "echo":
-            said = [m for m in body.get("messages", []) if m["role"] == "user"] or [{"content": body.get("prompt")}]
-            pieces = [text_of(said[-1]["content"])]
-
-
-            said = body.get("messages") or body["input"]
+            said = body.get("messages") or body.get("input") or [{"role": "user", "content": body["prompt"]}]
             pieces = [text_of([m for m in said if m.get("role") == "user"][-1]["content"])]
         elif scenario == "slow":
             pieces = [f"{i} " for i in range(10)]
