@@ -74,6 +74,7 @@ int local_face_get(struct local *l, const struct gen_req *req, struct local_face
 
 /* ---- local_infill.c ---- */
 int local_fim_open(struct local *l, const struct gguf *g, struct err *e);
+bool local_fim_listed(const struct gguf *g); /* without a tokenizer */
 bool local_fim_known(const struct local_fim *f);
 /* ids are appended; the text as well, for looking at. */
 int local_infill(struct local *l, const struct gen_req *req, struct tmpl_out *text,
