@@ -42,6 +42,7 @@ struct local {
     int32_t *end_ids;
     size_t nend_ids;
     struct local_fim fim;
+    atomic_uint_least64_t groups; /* names given to the engine so far; from 1 */
     pthread_mutex_t words_lock;
     struct grammar_vocab *words; /* locked while it is made, at the first need */
 };

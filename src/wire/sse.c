@@ -57,8 +57,8 @@ static int take_line(struct sse *s, struct str line, struct err *e)
         buf_str_add(&s->name, value.n <= 128 ? value : str_n(value.p, 128));
     }
     if (buf_failed(&s->data))
-        return err_set(e, ERR_UPSTREAM, "an event of the stream is larger than %d bytes",
-                       WIRE_MAX_EVENT);
+        return err_set(e, ERR_UPSTREAM, "an event of the stream is larger than %zu bytes",
+                       s->data.max);
     return 0;
 }
 
@@ -83,16 +83,16 @@ int sse_feed(struct sse *s, struct str bytes, struct err *e)
         }
         int rc = buf_failed(&s->line) ? 0 : take_line(s, line, e);
         if (buf_failed(&s->line))
-            rc = err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %d bytes",
-                         WIRE_MAX_EVENT);
+            rc = err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %zu bytes",
+                         s->line.max);
         buf_clear(&s->line);
         if (rc)
             return rc;
     }
     buf_add(&s->line, bytes.n ? bytes.p + from : "", bytes.n - from);
     if (buf_failed(&s->line))
-        return err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %d bytes",
-                       WIRE_MAX_EVENT);
+        return err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %zu bytes",
+                       s->line.max);
     return 0;
 }
 
