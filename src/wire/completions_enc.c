@@ -52,8 +52,6 @@ int completions_encode(struct enc *x, struct str model)
     const struct gen_req *r = x->req;
     json_t *extra = NULL;
     int rc = check(x);
-    if (!rc)
-        rc = enc_extra_load(x, GEN_DIALECT_OPENAI, &extra);
     if (rc)
         return rc;
     buf_putc(x->b, '{');
@@ -62,12 +60,13 @@ int completions_encode(struct enc *x, struct str model)
     enc_top(x, "echo");
     if (r->kind == GEN_INFILL)
         jw_str(x->b, enc_top(x, "suffix"), r->suffix);
-    enc_sampling(x);
+    if ((rc = enc_sampling(x)))
+        return rc;
     put_limits(x);
     enc_stream(x);
-    rc = enc_format(x);
-    if (!rc)
-        rc = enc_extra(x, extra, "");
+    if ((rc = enc_format(x)) || (rc = enc_extra_load(x, GEN_DIALECT_OPENAI, &extra)))
+        return rc;
+    rc = enc_extra(x, extra, "");
     buf_putc(x->b, '}');
     json_decref(extra);
     return rc;

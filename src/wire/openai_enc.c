@@ -386,7 +386,8 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = put_tools(x, extra)))
         return rc;
     put_choice(x);
-    enc_sampling(x);
+    if ((rc = enc_sampling(x)))
+        return rc;
     put_limits(x);
     put_effort(x, extra);
     if ((rc = enc_format(x)))

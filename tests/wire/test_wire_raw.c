@@ -289,6 +289,7 @@ static void answers_survive_the_trip(void **state)
             to.event(to.ctx, &s.ev[k]);
         canon_sink_flush(&want);
         write_all(WIRE_COMPLETIONS, &r, &s, &bytes);
+        canon_dump("completions", i, buf_str(&bytes));
         size_t step = i < 12 ? 1 : 1 + bytes.n / 12;
         for (size_t cut = 0; cut <= bytes.n; cut += step) {
             struct canon_sink got;
