@@ -131,10 +131,18 @@ static const struct wire_codec lmstudio_codec = {
 };
 
 static const struct wire_codec *const forms[WIRE_FORMS] = {
-    [WIRE_OPENAI] = &openai_codec,         [WIRE_ANTHROPIC] = &anthropic_codec,
-    [WIRE_EMBEDDINGS] = &embeddings_codec, [WIRE_COMPLETIONS] = &completions_codec,
-    [WIRE_RESPONSES] = &responses_codec,   [WIRE_LLAMA_COMPLETION] = &llama_codec,
-    [WIRE_LMSTUDIO] = &lmstudio_codec,     [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_OPENAI] = &openai_codec,
+    [WIRE_ANTHROPIC] = &anthropic_codec,
+    [WIRE_EMBEDDINGS] = &embeddings_codec,
+    [WIRE_COMPLETIONS] = &completions_codec,
+    [WIRE_RESPONSES] = &responses_codec,
+    [WIRE_OLLAMA_CHAT] = &ollama_chat_codec,
+    [WIRE_OLLAMA_GENERATE] = &ollama_generate_codec,
+    [WIRE_OLLAMA_EMBED] = &ollama_embed_codec,
+    [WIRE_OLLAMA_EMBEDDINGS] = &ollama_embeddings_codec,
+    [WIRE_LLAMA_COMPLETION] = &llama_codec,
+    [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_LMSTUDIO] = &lmstudio_codec,
 };
 
 static const char *const dialects[] = {
@@ -280,6 +288,9 @@ int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str 
     if (!carries(codec, req->kind))
         return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries no %s here", codec->name,
                        kinds[req->kind]);
+    if (req->load_only && codec->dialect != GEN_DIALECT_OLLAMA)
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect cannot ask that a model be loaded",
+                       codec->name);
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
     rc = codec->encode(&x, model);

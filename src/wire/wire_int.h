@@ -227,6 +227,8 @@ void put_timings(struct buf *b, const struct wire_writer *w);
 
 /* The rows of wire.c; each stands in its own files. */
 extern const struct wire_codec openai_codec, anthropic_codec, embeddings_codec, completions_codec;
+extern const struct wire_codec ollama_chat_codec, ollama_generate_codec;
+extern const struct wire_codec ollama_embed_codec, ollama_embeddings_codec;
 
 /* openai_req.c, openai_enc.c, openai_in.c, openai_out.c and the same for anthropic */
 int openai_decode(struct dec *d, const json_t *body, struct gen_req *r);

@@ -108,9 +108,10 @@ static struct gen_req *rnd_req(struct arena *a)
     r->n = 1 + (int32_t)rnd(3);
     r->max_tokens = 1 + rnd(1000);
     r->prompt_only = rnd(6) == 0;
+    r->echo = r->kind == GEN_RAW && rnd(3) == 0;
     if (r->prompt_only)
         r->max_tokens = 1;
-    r->logprobs = coin();
+    r->logprobs = !r->echo && coin();
     r->top_logprobs = r->logprobs ? (int32_t)rnd(6) : 0;
     r->stream = coin();
     r->stream_usage = r->stream && coin();
