@@ -217,6 +217,8 @@ int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str 
     if (!carries(codec, req->kind))
         return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries no %s here", codec->name,
                        kinds[req->kind]);
+    if (req->kind == GEN_CHAT && !req->nmsgs && f != WIRE_RESPONSES)
+        return err_set(e, ERR_INVAL, "messages: must not be empty");
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
     rc = codec->encode(&x, model);
