@@ -287,6 +287,21 @@ static void where_links_are_forbidden_a_record_points(void **state)
     rmdir(other);
 }
 
+static void the_stamp_tells_of_changes(void **state)
+{
+    struct ctx *c = *state;
+    struct library *l = open_library(c);
+    assert_int_equal(library_pull(l, c->file, "a", NULL, NULL, &c->e), 0);
+    assert_int_equal(library_stamp(l), 0); /* a moment ago */
+    usleep(1100000);
+    uint64_t before = library_stamp(l);
+    assert_true(before != 0 && before == library_stamp(l));
+    assert_int_equal(library_copy(l, "a", "b", &c->e), 0);
+    usleep(1100000);
+    assert_true(library_stamp(l) != before);
+    library_free(l);
+}
+
 static int pull_big(struct ctx *c)
 {
     struct library *l = open_library(c);
@@ -344,11 +359,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(files_are_kept_by_their_digest),
-        T(models_are_made_of_files),
-        T(models_are_made_of_models),
-        T(where_links_are_forbidden_a_record_points),
-        T(large_files_come_over_several_connections),
+        T(files_are_kept_by_their_digest), T(models_are_made_of_files),
+        T(models_are_made_of_models),      T(where_links_are_forbidden_a_record_points),
+        T(the_stamp_tells_of_changes),     T(large_files_come_over_several_connections),
         T(cancelled_large_pulls_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
