@@ -143,29 +143,36 @@ static bool listed(const struct library_list *list, const struct models_entry *e
     return false;
 }
 
-/* Entries whose file is gone go too, once nothing holds them. */
-static void forget_missing(struct models *m, const struct library_list *list)
+/* Entries whose file is gone go too, once nothing holds them: false while one is held. */
+static bool forget_missing(struct models *m, const struct library_list *list)
 {
+    bool all = true;
     for (struct models_entry **at = &m->first; *at;) {
         struct models_entry *en = *at;
-        if (en->from_path || models_is_held(en) || listed(list, en)) {
+        bool stays = en->from_path || listed(list, en);
+        if (stays || models_is_held(en)) {
+            all = all && stays;
             at = &en->next;
             continue;
         }
         *at = en->next;
         entry_free(en);
     }
+    return all;
 }
 
 void models_refresh(struct models *m)
 {
     struct library_list list;
     struct err e;
+    uint64_t stamp = library_stamp(m->library); /* before the list: what changes meanwhile counts */
+    if (stamp && stamp == m->stamp)
+        return;
     if (library_list(m->library, &list, &e) != 0) {
         log_warn("the library cannot be read: %s", err_msg(&e));
         return;
     }
-    forget_missing(m, &list);
+    m->stamp = forget_missing(m, &list) ? stamp : 0;
     for (size_t i = 0; i < list.n; i++) {
         struct models_entry *en = entry_of(m, &list.items[i]) ? NULL : entry_new(&list.items[i]);
         if (en)
