@@ -52,6 +52,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
         en->active--;
     }
     embedding_close(r->embedding);
+    engine_note_ended(en, r, end);
     engine_note_load(en);
     r->job.on_end(r->job.ctx, end, &r->stats, end == ENGINE_END_ERROR ? err : NULL);
     engine_run_unref(r);
