@@ -190,14 +190,16 @@ void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, 
 
 /* ---- pace.c ---- */
 struct pace {
-    double token_ns, position_ns; /* of a token; for each position that it sees */
-    double depth_share;           /* the second by the first, by the model's shape */
-    bool measured, deep;          /* there was a step; one that told about position_ns */
+    double fixed_ns, token_ns, position_ns; /* of a step; a token; each position that it sees */
+    double depth_share;                     /* the last by the second, by the model's shape */
+    bool deep;                              /* the last was measured */
 };
 void pace_init(struct pace *p, const struct model *m, int threads);
-/* Nanoseconds of so many tokens that see so many positions together. */
+/* Nanoseconds of so many tokens that see so many positions together: more of them in a step, and as
+ * a step of their own. */
+double pace_more(const struct pace *p, double tokens, double seen);
 double pace_cost(const struct pace *p, double tokens, double seen);
-/* The tokens, from `depth` on, that take so long; at least 1. */
+/* The tokens, from `depth` on, that take so long in a step that there is anyway; at least 1. */
 size_t pace_tokens(const struct pace *p, double ns, size_t depth);
 void pace_learn(struct pace *p, double tokens, double seen, double ns);
 
