@@ -7,6 +7,7 @@
 #include "models.h"
 #include "page.h"
 #include "pipeline.h"
+#include "responses.h"
 #include "status.h"
 
 #include <string.h>
@@ -53,6 +54,11 @@ static const struct endpoint table[] = {
     {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
     {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
+    {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},
+    {"POST", "/v1/responses/input_tokens", NULL, {WIRE_RESPONSES, FACE_COUNT}, ASKS},
+    {"GET", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_get},
+    {"DELETE", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_delete},
+    {"POST", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_post},
     {"GET", "/health", health, NATIVE, OPEN},
     {"POST", "/weir/v1/chat", NULL, NATIVE, ASKS},
     {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, ASKS},

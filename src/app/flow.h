@@ -36,6 +36,11 @@ struct flow {
     int rc;
     bool unread; /* the body could not be decoded */
 
+    /* responses.c */
+    bool recalled;               /* it goes on from a kept answer, */
+    enum gen_zone recalled_zone; /* which may reach no looser zone than this */
+    struct str kept_input; /* its own items, to be kept with the answer; empty: it is not kept */
+
     /* labels and decision */
     struct privacy_findings findings;
     struct privacy_decision zone;

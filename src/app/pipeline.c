@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "responses.h"
 
 #include <stdlib.h>
 
@@ -264,6 +265,8 @@ static void decode_work(void *ctx)
     bool counting = f->face.kind == FACE_COUNT;
     f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, f->body, f->arena,
                                                                  &f->req, &f->err);
+    if (f->rc == 0)
+        f->rc = responses_recall(f);
     if (f->rc == 0)
         f->req->caller = f->caller;
     if (f->rc == 0 && f->raw && f->req->kind == GEN_CHAT)
