@@ -3,6 +3,8 @@
 #include "endpoints.h"
 
 #include "keys.h"
+#include "llama.h"
+#include "lmstudio.h"
 #include "manage.h"
 #include "models.h"
 #include "ollama.h"
@@ -51,6 +53,8 @@ static void health(struct house *h, struct net_req *r)
 
 #define OLLAMA FORM(WIRE_OLLAMA_CHAT)
 
+#define LLAMA FORM(WIRE_LLAMA_COMPLETION)
+
 static const struct endpoint table[] = {
     {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), ASKS},
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
@@ -81,7 +85,22 @@ static const struct endpoint table[] = {
     {"POST", "/completion", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
     {"POST", "/completions", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
     {"POST", "/infill", NULL, FORM(WIRE_LLAMA_INFILL), ASKS},
+    {"GET", "/props", llama_props, LLAMA, ASKS},
+    {"GET", "/slots", llama_slots, LLAMA, ASKS},
+    {"GET", "/metrics", llama_metrics, LLAMA, ASKS},
+    {"POST", "/tokenize", llama_tokenize, LLAMA, ASKS},
+    {"POST", "/detokenize", llama_detokenize, LLAMA, ASKS},
+    {"POST", "/apply-template", llama_apply_template, LLAMA, ASKS},
+    {"POST", "/v1/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/reranking", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v2/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
     {"POST", "/api/v1/chat", NULL, FORM(WIRE_LMSTUDIO), ASKS},
+    {"GET", "/api/v1/models", lmstudio_models, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/load", lmstudio_load, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/unload", lmstudio_unload, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/download", lmstudio_download, FORM(WIRE_LMSTUDIO), ASKS},
+    {"GET", "/api/v1/models/download/status/", NULL, FORM(WIRE_LMSTUDIO), ASKS, lmstudio_status},
     {"GET", "/health", health, NATIVE, OPEN},
     {"POST", "/weir/v1/chat", NULL, NATIVE, ASKS},
     {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, ASKS},
