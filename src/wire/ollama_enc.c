@@ -340,6 +340,10 @@ static int put_bare(struct enc *x)
 
 static int generate_body(struct enc *x, struct str model, const json_t *extra)
 {
+    /* Unknown in a chat, but not here. */
+    static const char *const own[] = {"prompt", "suffix", "system", "template", "raw", "images"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        enc_top(x, own[i]);
     jw_str(x->b, enc_top(x, "model"), model);
     int rc = x->req->kind == GEN_CHAT ? put_chat(x) : put_bare(x);
     if (!rc)
