@@ -5,6 +5,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    fuzz_answer(GEN_DIALECT_ANTHROPIC, data, size);
+    fuzz_answer(WIRE_ANTHROPIC, data, size);
     return 0;
 }

@@ -10,10 +10,9 @@ static void request(struct str body)
     struct gen_req *r = NULL, *again = NULL;
     struct buf out = BUF_INIT(64 << 20);
     struct err e = {0};
-    if (a && wire_request_decode_kind(GEN_DIALECT_OPENAI, GEN_EMBED, body, a, &r, &e) == 0) {
-        if (wire_request_encode(GEN_DIALECT_OPENAI, r, r->model, NULL, &out, &e) == 0 &&
-            wire_request_decode_kind(GEN_DIALECT_OPENAI, GEN_EMBED, buf_str(&out), a, &again, &e) !=
-                0 &&
+    if (a && wire_request_decode(WIRE_EMBEDDINGS, body, a, &r, &e) == 0) {
+        if (wire_request_encode(WIRE_EMBEDDINGS, r, r->model, NULL, &out, &e) == 0 &&
+            wire_request_decode(WIRE_EMBEDDINGS, buf_str(&out), a, &again, &e) != 0 &&
             e.code != ERR_NOMEM)
             abort();
     } else if (a && (r || !e.code || !e.msg[0])) {
@@ -29,7 +28,7 @@ static void answer(struct str body)
     struct gen_sink sink = {.event = fuzz_event, .ctx = &seen};
     struct wire_reader *r;
     struct err e = {0};
-    if (wire_reader_new_kind(GEN_DIALECT_OPENAI, GEN_EMBED, false, sink, &r, &e))
+    if (wire_reader_new(WIRE_EMBEDDINGS, false, sink, &r, &e))
         return;
     int rc = wire_reader_feed(r, body, NULL, &e);
     if (!rc)

@@ -5,6 +5,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    fuzz_request(GEN_DIALECT_OPENAI, data, size);
+    fuzz_request(WIRE_OPENAI, data, size);
     return 0;
 }

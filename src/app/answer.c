@@ -8,20 +8,14 @@
 
 #define MAX_BODY ((size_t)64 << 20)
 
-static enum gen_dialect dialect_of(enum pipeline_face face)
-{
-    return face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
-}
-
-int answer_init(struct answer *a, struct net_req *http, enum pipeline_face face,
-                const struct gen_req *req, const char *id, struct err *e)
+int answer_init(struct answer *a, struct net_req *http, struct face face, const struct gen_req *req,
+                const char *id, struct err *e)
 {
     *a = (struct answer){.http = http, .face = face, .bytes = BUF_INIT(MAX_BODY)};
-    a->stream = req->stream || face == FACE_NATIVE;
-    if (face == FACE_NATIVE)
+    a->stream = req->stream || face.kind == FACE_NATIVE;
+    if (face.kind == FACE_NATIVE)
         return 0;
-    return wire_writer_new(dialect_of(face), req, str_of(id), clock_wall_ms() / 1000, &a->writer,
-                           e);
+    return wire_writer_new(face.form, req, str_of(id), clock_wall_ms() / 1000, &a->writer, e);
 }
 
 void answer_done(struct answer *a)
@@ -71,7 +65,7 @@ int answer_event(struct answer *a, const struct gen_event *ev, struct err *e)
 
 void answer_native(struct answer *a, const char *type, struct str json)
 {
-    if (a->face != FACE_NATIVE || !a->http || json.n < 2 || json.p[0] != '{')
+    if (a->face.kind != FACE_NATIVE || !a->http || json.n < 2 || json.p[0] != '{')
         return;
     answer_open(a);
     bool empty = json.n == 2;
@@ -87,7 +81,7 @@ void answer_keepalive(struct answer *a)
     if (!a->http || !a->open || !a->stream)
         return;
     if (a->writer)
-        wire_keepalive(dialect_of(a->face), &a->bytes);
+        wire_keepalive(a->face.form, &a->bytes);
     else
         buf_puts(&a->bytes, "\n");
     flush(a);
@@ -102,7 +96,7 @@ void answer_end(struct answer *a)
     a->http = NULL;
 }
 
-void pipeline_refuse(struct net_req *r, enum pipeline_face face, const struct err *err)
+void pipeline_refuse(struct net_req *r, struct face face, const struct err *err)
 {
     struct buf body = BUF_INIT(65536);
     char seconds[16];
@@ -112,8 +106,8 @@ void pipeline_refuse(struct net_req *r, enum pipeline_face face, const struct er
     } else if (err->code == ERR_OVERLOAD || err->code == ERR_RATE) {
         net_res_header(r, "Retry-After", STR("5"));
     }
-    if (face == FACE_OPENAI || face == FACE_ANTHROPIC || face == FACE_EMBED) {
-        wire_error_body(dialect_of(face), err, &body);
+    if (face.kind == FACE_FORM) {
+        wire_error_body(face.form, err, &body);
     } else {
         buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(err->code));
         buf_json_str(&body, str_of(err_msg(err)));

@@ -1,5 +1,5 @@
 /* answer.h: one HTTP answer in the caller's dialect: headers once, events as bytes, an end or an
- * error. Knows the three faces so that the pipeline need not. Lives on the loop. */
+ * error. Knows the faces so that the pipeline need not. Lives on the loop. */
 #ifndef WEIR_ANSWER_H
 #define WEIR_ANSWER_H
 
@@ -8,7 +8,7 @@
 
 struct answer {
     struct net_req *http; /* NULL: the client has gone; everything below does nothing then */
-    enum pipeline_face face;
+    struct face face;
     bool stream;                /* SSE or NDJSON, not one JSON body */
     bool open;                  /* headers are sent */
     struct wire_writer *writer; /* NULL for FACE_NATIVE */
@@ -17,8 +17,8 @@ struct answer {
 };
 
 /* req: decides stream and dialect; must outlive the answer. */
-int answer_init(struct answer *a, struct net_req *http, enum pipeline_face face,
-                const struct gen_req *req, const char *id, struct err *e);
+int answer_init(struct answer *a, struct net_req *http, struct face face, const struct gen_req *req,
+                const char *id, struct err *e);
 void answer_done(struct answer *a);
 
 /* Send the headers (200). Once. */

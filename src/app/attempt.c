@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "responses.h"
 
 #include <string.h>
 
@@ -38,6 +39,10 @@ static void set_limit(struct flow *f)
 {
     const struct route_candidate *c = candidate(f);
     f->sent = *f->req;
+    /* Answers are kept here: what a request goes on from stands before it, and nobody else need
+     * keep anything. */
+    f->sent.previous_id = STR_NONE;
+    f->sent.store = false;
     if (f->sent.kind == GEN_EMBED || c->backend != ROUTE_PROVIDER || c->zone != GEN_CLOUD ||
         f->sent.max_tokens > 0)
         return;
@@ -77,7 +82,7 @@ static void fill_begin(struct flow *f)
         .id = f->id,
         .time_ms = f->came_ms,
         .kind = f->req->kind,
-        .dialect = f->face == FACE_NATIVE ? GEN_DIALECT_NONE : f->req->dialect,
+        .dialect = f->face.kind == FACE_NATIVE ? GEN_DIALECT_NONE : f->req->dialect,
         .stream = f->answer.stream,
         .model_asked = f->req->model,
         .model = str_of(c->model),
@@ -203,9 +208,17 @@ static void send_account(struct flow *f)
 {
     struct buf row = BUF_INIT((size_t)4 << 20);
     struct err e;
-    if (f->face == FACE_NATIVE && ledger_account(f->h->ledger, &f->begin, &f->end, &row, &e) == 0)
+    if (f->face.kind == FACE_NATIVE &&
+        ledger_account(f->h->ledger, &f->begin, &f->end, &row, &e) == 0)
         answer_native(&f->answer, "account", buf_str(&row));
     buf_done(&row);
+}
+
+static void end(void *ctx)
+{
+    struct flow *f = ctx;
+    answer_end(&f->answer);
+    flow_free(f);
 }
 
 /* Everything is booked: the client may see the end. */
@@ -220,13 +233,17 @@ static void finish(struct flow *f)
         answer_error(a, &f->held_err);
     } else {
         send_start(f);
-        struct gen_event usage = {.type = GEN_EV_USAGE, .usage = f->usage};
+        struct gen_event usage = {.type = GEN_EV_USAGE, .usage = f->usage, .times = f->times};
+        usage.times.total = (int64_t)(clock_mono_ns() - f->came_ns);
+        usage.times.load = f->load_ns;
         if (f->have_usage)
             answer_event(a, &usage, &e);
         if (answer_event(a, &f->held, &e) != 0) {
             answer_error(a, &e);
         } else {
             send_account(f);
+            if (responses_keep(f, end))
+                return;
             answer_end(a);
         }
     }
@@ -304,6 +321,7 @@ static size_t next_candidate(const struct flow *f)
 static void forget_attempt(struct flow *f)
 {
     f->usage = (struct gen_usage){0};
+    f->times = (struct gen_times){0};
     f->have_usage = false;
     f->model_answered = f->provider_id = STR_NONE;
     f->answer_bytes = 0;
@@ -377,12 +395,14 @@ static enum gen_verdict on_event(void *ctx, const struct gen_event *ev)
         return GEN_GO;
     case GEN_EV_USAGE:
         f->usage = ev->usage;
+        f->times = ev->times;
         f->have_usage = true;
         return GEN_GO;
     case GEN_EV_ERROR: failed(f, ev->err); return GEN_GO;
     case GEN_EV_DONE:
         f->held = *ev;
         f->held.text = keep(f, ev->text);
+        f->held.raw = keep(f, ev->raw);
         close_attempt(f);
         settle(f);
         return GEN_GO;
@@ -448,8 +468,6 @@ static void launch(struct flow *f)
         return;
     }
     f->start_ns = clock_mono_ns();
-    if (!f->timer)
-        net_timer_new(f->h->loop, FIRST_EVENT_MS, KEEPALIVE_MS, on_tick, f, &f->timer);
     int rc = find_backend(f, &e);
     if (rc == 0)
         rc = bridge_new(f->h->loop, sink, resume_run, &f->bridge, &e);
@@ -466,11 +484,45 @@ static void on_held(void *ctx, int rc)
     struct flow *f = ctx;
     if (rc) {
         struct err e = f->answering->err;
+        if (rc != e.code)
+            err_set(&e, rc, "%s: %s", f->answering->name,
+                    rc == ERR_OVERLOAD ? "too many requests wait for it to be loaded"
+                                       : err_text(rc));
         f->answering = NULL; /* not held */
         failed(f, &e);
         return;
     }
+    if (f->waits)
+        f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
+    if (f->req->keep_set)
+        models_keep(f->h->models, f->answering, f->req->keep_ms);
     launch(f);
+}
+
+/* Only the model that answers is held on: the other one's memory may be what it waits for. */
+static void release_counter(struct flow *f)
+{
+    if (!f->local || f->local == f->answering)
+        return;
+    if (f->count.kept && f->count.kept_free)
+        f->count.kept_free(f->count.kept);
+    f->count.kept = NULL;
+    models_drop(f->h->models, f->local);
+    f->local = NULL;
+}
+
+static void hold_answering(struct flow *f)
+{
+    struct err e = {0};
+    f->answering = models_find(f->h->models, str_of(candidate(f)->model), f->trusted, &e);
+    release_counter(f);
+    if (!f->answering) {
+        failed(f, &e);
+        return;
+    }
+    f->hold_ns = clock_mono_ns();
+    f->waits = !f->answering->local;
+    models_hold(f->h->models, f->answering, on_held, f);
 }
 
 static void reserved(void *ctx)
@@ -496,14 +548,13 @@ void flow_attempt(struct flow *f)
     f->text.max = TAINT_TEXT;
     if (f->answer.http && !f->gone)
         net_res_on_drain(f->answer.http, on_drain, f);
+    if (!f->timer)
+        net_timer_new(f->h->loop, FIRST_EVENT_MS, KEEPALIVE_MS, on_tick, f, &f->timer);
     if (c->backend == ROUTE_LOCAL) {
-        f->answering = models_find(f->h->models, str_of(c->model), f->trusted, &e);
-        if (f->answering)
-            models_hold(f->h->models, f->answering, on_held, f);
-        else
-            failed(f, &e);
+        hold_answering(f);
         return;
     }
+    release_counter(f);
     if (ledger_reserve(f->h->ledger, &f->begin, reserve_done, f, &e) != 0)
         failed(f, &e);
 }

@@ -20,6 +20,8 @@ static int decide_zone(struct flow *f)
     in.zone_header = f->zone_header;
     in.preset_header = f->preset_header;
     int rc = privacy_taint_check(h->taint, f->conversation, f->req, &in.taint, &f->err);
+    if (f->recalled && f->recalled_zone < in.taint)
+        in.taint = f->recalled_zone;
     if (rc == 0)
         rc = privacy_decide(&h->privacy, &f->findings, &in, &f->zone, &f->err);
     if (rc)
@@ -27,7 +29,7 @@ static int decide_zone(struct flow *f)
     f->req->zone = f->zone.zone;
     privacy_labels_json(&f->findings, &f->zone, &f->labels_json);
     /* A verdict that calls nobody leaves no trace in the conversation. */
-    if (f->zone.taints && f->face != FACE_ROUTE)
+    if (f->zone.taints && f->face.kind != FACE_ROUTE)
         rc = privacy_taint_add(h->taint, f->conversation, f->req, &f->findings, f->zone.zone,
                                &ignored);
     if (rc) {

@@ -2,129 +2,113 @@
  * follows") and a function; the two dialects' paths and weir's own stand side by side. */
 #include "endpoints.h"
 
+#include "keys.h"
+#include "manage.h"
 #include "models.h"
+#include "ollama.h"
 #include "page.h"
 #include "pipeline.h"
+#include "responses.h"
 #include "status.h"
 
-#include <sodium.h>
 #include <string.h>
 
 struct call {
     struct house *h;
     struct net_req *r;
+    struct face face;
     bool trusted;
+    uint64_t caller; /* whose request it is: requests of one are not fairer for being many */
     struct str rest; /* after a path that ends in '/' */
 };
 
 struct endpoint {
     const char *method, *path;
-    void (*serve)(const struct call *c);
-    enum pipeline_face face; /* whose error bodies it has */
-    bool open;               /* no key is asked */
+    void (*serve)(struct house *h, struct net_req *r); /* NULL: the pipeline answers */
+    struct face face;                                  /* whose error bodies it has */
+    enum {
+        ASKS,  /* for a key, where there are keys */
+        OPEN,  /* nothing */
+        OWNER, /* to come over the owner's Unix socket */
+    } door;
+    /* Instead of serve, where the path ends in '/': what follows it. */
+    void (*serve_rest)(struct house *h, struct net_req *r, struct str rest);
 };
 
-static void openai_chat(const struct call *c)
+static void health(struct house *h, struct net_req *r)
 {
-    pipeline_start(c->h, c->r, FACE_OPENAI, c->trusted);
+    net_res_send(r, 200, "application/json", STR("{\"status\":\"ok\"}\n"));
 }
 
-static void openai_embeddings(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_EMBED, c->trusted);
-}
+#define FORM(f)                                                                                    \
+    {                                                                                              \
+        (f), FACE_FORM                                                                             \
+    }
+#define NATIVE                                                                                     \
+    {                                                                                              \
+        WIRE_OPENAI, FACE_NATIVE                                                                   \
+    }
 
-static void anthropic_messages(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_ANTHROPIC, c->trusted);
-}
-
-static void native_chat(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_NATIVE, c->trusted);
-}
-
-static void native_route(const struct call *c)
-{
-    pipeline_start(c->h, c->r, FACE_ROUTE, c->trusted);
-}
-
-static void health(const struct call *c)
-{
-    net_res_send(c->r, 200, "application/json", STR("{\"status\":\"ok\"}\n"));
-}
-
-static void openai_models(const struct call *c)
-{
-    status_openai_models(c->h, c->r);
-}
-
-static void native_models(const struct call *c)
-{
-    status_models(c->h, c->r);
-}
-
-static void native_status(const struct call *c)
-{
-    status_house(c->h, c->r);
-}
-
-static void native_costs(const struct call *c)
-{
-    status_costs(c->h, c->r);
-}
-
-static void native_requests(const struct call *c)
-{
-    status_requests(c->h, c->r);
-}
-
-static void native_request(const struct call *c)
-{
-    status_request(c->h, c->r, c->rest);
-}
-
-static void native_test(const struct call *c)
-{
-    status_provider_test(c->h, c->r);
-}
+#define OLLAMA FORM(WIRE_OLLAMA_CHAT)
 
 static const struct endpoint table[] = {
-    {"POST", "/v1/chat/completions", openai_chat, FACE_OPENAI, false},
-    {"POST", "/v1/embeddings", openai_embeddings, FACE_EMBED, false},
-    {"GET", "/v1/models", openai_models, FACE_OPENAI, false},
-    {"POST", "/v1/messages", anthropic_messages, FACE_ANTHROPIC, false},
-    {"GET", "/health", health, FACE_NATIVE, true},
-    {"POST", "/weir/v1/chat", native_chat, FACE_NATIVE, false},
-    {"POST", "/weir/v1/route", native_route, FACE_NATIVE, false},
-    {"GET", "/weir/v1/models", native_models, FACE_NATIVE, false},
-    {"GET", "/weir/v1/status", native_status, FACE_NATIVE, false},
-    {"GET", "/weir/v1/costs", native_costs, FACE_NATIVE, false},
-    {"GET", "/weir/v1/requests", native_requests, FACE_NATIVE, false},
-    {"GET", "/weir/v1/requests/", native_request, FACE_NATIVE, false},
-    {"POST", "/weir/v1/providers/test", native_test, FACE_NATIVE, false},
+    {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
+    {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
+    {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
+    {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},
+    {"POST", "/v1/responses/input_tokens", NULL, {WIRE_RESPONSES, FACE_COUNT}, ASKS},
+    {"GET", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_get},
+    {"DELETE", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_delete},
+    {"POST", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_post},
+    {"POST", "/v1/completions", NULL, FORM(WIRE_COMPLETIONS), ASKS},
+    {"POST", "/api/chat", NULL, FORM(WIRE_OLLAMA_CHAT), ASKS},
+    {"POST", "/api/generate", NULL, FORM(WIRE_OLLAMA_GENERATE), ASKS},
+    {"POST", "/api/embed", NULL, FORM(WIRE_OLLAMA_EMBED), ASKS},
+    {"POST", "/api/embeddings", NULL, FORM(WIRE_OLLAMA_EMBEDDINGS), ASKS},
+    {"GET", "/api/version", ollama_version, OLLAMA, OPEN},
+    {"GET", "/api/tags", ollama_tags, OLLAMA, ASKS},
+    {"GET", "/api/ps", ollama_ps, OLLAMA, ASKS},
+    {"POST", "/api/show", ollama_show, OLLAMA, ASKS},
+    {"POST", "/api/copy", ollama_copy, OLLAMA, ASKS},
+    {"DELETE", "/api/delete", ollama_delete, OLLAMA, ASKS},
+    {"POST", "/api/pull", ollama_pull, OLLAMA, ASKS},
+    {"POST", "/api/push", ollama_push, OLLAMA, ASKS},
+    {"POST", "/api/create", ollama_create, OLLAMA, ASKS},
+    {"HEAD", "/api/blobs/", NULL, OLLAMA, ASKS, ollama_blob_get},
+    {"POST", "/api/blobs/", NULL, OLLAMA, ASKS, ollama_blob_put},
+    {"POST", "/completion", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
+    {"POST", "/completions", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
+    {"POST", "/infill", NULL, FORM(WIRE_LLAMA_INFILL), ASKS},
+    {"POST", "/api/v1/chat", NULL, FORM(WIRE_LMSTUDIO), ASKS},
+    {"GET", "/health", health, NATIVE, OPEN},
+    {"POST", "/weir/v1/chat", NULL, NATIVE, ASKS},
+    {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, ASKS},
+    {"GET", "/weir/v1/models", status_models, NATIVE, ASKS},
+    {"GET", "/weir/v1/status", status_house, NATIVE, ASKS},
+    {"GET", "/weir/v1/costs", status_costs, NATIVE, ASKS},
+    {"GET", "/weir/v1/requests", status_requests, NATIVE, ASKS},
+    {"GET", "/weir/v1/requests/", NULL, NATIVE, ASKS, status_request},
+    {"POST", "/weir/v1/providers/test", status_provider_test, NATIVE, ASKS},
+    {"GET", "/weir/v1/loaded", manage_loaded, NATIVE, ASKS},
+    {"POST", "/weir/v1/unload", manage_unload, NATIVE, ASKS},
+    {"GET", "/weir/v1/keys", manage_keys, NATIVE, OWNER},
+    {"POST", "/weir/v1/keys", manage_key_create, NATIVE, OWNER},
+    {"DELETE", "/weir/v1/keys", manage_key_revoke, NATIVE, OWNER},
 };
 #define NTABLE (sizeof table / sizeof table[0])
 
 /* ---- keys ---- */
 
-static bool same(struct str given, const char *key)
+/* The one function that lets a request in, before routing. */
+static bool let_in(struct call *c)
 {
-    size_t n = strlen(key);
-    return given.n == n && sodium_memcmp(given.p, key, n) == 0;
-}
-
-/* Where the official clients put it: Authorization: Bearer, or x-api-key. */
-static bool has_key(const struct call *c)
-{
-    const char *key = c->h->s->api_key;
-    if (c->trusted || !key || !*key)
+    struct str given = keys_given(c->r);
+    c->caller = net_req_peer(c->r);
+    if (c->trusted || !keys_any(c->h->keys))
         return true;
-    struct str auth = net_req_header(c->r, "authorization");
-    if (str_istarts(auth, STR("Bearer ")) && same(str_trim(str_n(auth.p + 7, auth.n - 7)), key))
-        return true;
-    struct str x = net_req_header(c->r, "x-api-key");
-    return x.p && same(x, key);
+    return keys_check(c->h->keys, given, &c->caller);
 }
 
 /* ---- finding ---- */
@@ -139,14 +123,20 @@ static bool matches(const struct endpoint *p, struct str path, struct str *rest)
     return str_eq(path, mine);
 }
 
-static enum pipeline_face face_of(struct str path)
+static struct face face_of(struct str path)
 {
     if (str_starts(path, STR("/v1/messages")))
-        return FACE_ANTHROPIC;
-    return str_starts(path, STR("/v1/")) ? FACE_OPENAI : FACE_NATIVE;
+        return (struct face)FORM(WIRE_ANTHROPIC);
+    if (str_starts(path, STR("/api/v1/")))
+        return (struct face)FORM(WIRE_LMSTUDIO);
+    if (str_starts(path, STR("/api/")))
+        return (struct face)OLLAMA;
+    if (str_starts(path, STR("/v1/")))
+        return (struct face)FORM(WIRE_OPENAI);
+    return PIPELINE_NATIVE;
 }
 
-static void refuse(struct net_req *r, enum pipeline_face face, int code, const char *why)
+static void refuse(struct net_req *r, struct face face, int code, const char *why)
 {
     struct err e;
     err_set(&e, code, "%s", why);
@@ -172,16 +162,34 @@ static void serve(struct call *c)
         other = &table[i];
         if (!str_is(method, table[i].method) && !(get && strcmp(table[i].method, "GET") == 0))
             continue;
-        if (!table[i].open && !has_key(c))
-            refuse(c->r, table[i].face, ERR_AUTH, "a valid API key is needed");
+        c->face = table[i].face;
+        if (table[i].door == OWNER && !c->trusted)
+            refuse(c->r, c->face, ERR_POLICY, "only the owner of this server may do that");
+        else if (table[i].door == ASKS && !let_in(c))
+            refuse(c->r, c->face, ERR_AUTH, "a valid API key is needed");
+        else if (table[i].serve)
+            table[i].serve(c->h, c->r);
+        else if (table[i].serve_rest)
+            table[i].serve_rest(c->h, c->r, c->rest);
         else
-            table[i].serve(c);
+            pipeline_start(c->h, c->r, c->face, c->trusted, c->caller);
         return;
     }
-    if (other)
+    bool root = get && str_is(path, "/");
+    if (root && str_find(net_req_header(c->r, "accept"), STR("text/html"), 0) == SIZE_MAX)
+        ollama_root(c->h, c->r); /* a program asks who is there; a browser gets the page */
+    else if (other)
         wrong_method(c->r, other);
     else if (!get || !page_serve(c->r))
         refuse(c->r, face_of(path), ERR_NOT_FOUND, "there is no such path");
+}
+
+size_t endpoints_body_limit(void *house, struct str method, struct str path)
+{
+    if (str_is(method, "POST") && str_starts(path, STR("/api/blobs/")))
+        return NET_BODY_STREAM;
+    return str_is(path, "/v1/embeddings") || str_is(path, "/api/embed") ? (size_t)64 << 20
+                                                                        : (size_t)8 << 20;
 }
 
 void endpoints_public(void *house, struct net_req *r)

@@ -19,11 +19,12 @@ struct flow {
     struct house *h;
     struct flow *next, *prev; /* the house's list */
     struct answer answer;
-    enum pipeline_face face;
+    struct face face;
     bool trusted,
         gone; /* gone: the client left; nothing is written any more, all is still booked */
 
     /* the request */
+    uint64_t caller;
     struct arena *arena;
     struct gen_req *req;
     struct str body, zone_header, preset_header, conversation, client, latency;
@@ -35,11 +36,19 @@ struct flow {
     int rc;
     bool unread; /* the body could not be decoded */
 
+    /* responses.c */
+    bool recalled;               /* it goes on from a kept answer, */
+    enum gen_zone recalled_zone; /* which may reach no looser zone than this */
+    struct str kept_input; /* its own items, to be kept with the answer; empty: it is not kept */
+
     /* labels and decision */
     struct privacy_findings findings;
     struct privacy_decision zone;
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
+    bool waits;        /* it was not loaded then */
+    uint64_t hold_ns;         /* when the answering model was asked for */
+    int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */
     struct route_plan plan;
     struct buf plan_json, labels_json;
@@ -62,6 +71,7 @@ struct flow {
 
     /* what came */
     struct gen_usage usage;
+    struct gen_times times;
     int64_t answer_bytes;     /* of text, reasoning and arguments, for an estimate */
     bool have_usage, started; /* started: START has been passed on */
     struct str model_answered, provider_id;

@@ -13,6 +13,8 @@
 #include "store.h"
 
 struct models;
+struct keys;
+struct job;
 struct flow;
 
 struct house {
@@ -24,6 +26,9 @@ struct house {
     struct egress *egress;
     struct provider_table *providers;
     struct models *models;
+    struct job *jobs; /* pulls and the like */
+    unsigned long long job_number;
+    struct keys *keys; /* who may call */
     struct fit_machine
         machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
 

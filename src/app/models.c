@@ -1,54 +1,29 @@
-/* models.c: local models loaded on demand. Opening maps a file and starts an engine: that happens
- * on a worker; everything else here is the loop's. */
-#include "models.h"
+/* models.c: the list of local models: what the library has, what each can do, which one is meant.
+ * models_load.c loads them. All of it is the loop's. */
+#include "models_int.h"
 
-#include "clock.h"
-#include "library.h"
 #include "log.h"
+#include "wire.h"
+#include "pulling.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct models_wait {
-    struct models_wait *next;
-    void (*ready)(void *ctx, int rc);
-    void *ctx;
-};
-
-struct models {
-    struct house *h;
-    struct library *library;
-    struct models_entry *first;
-};
-
-/* A load under way; the entry outlives it because `loading` forbids dropping it. */
-struct load {
-    struct models *m;
-    struct models_entry *en;
-    struct local *local;
-    struct err err;
-    int rc;
-    uint64_t began_ns;
-};
-
-struct ready {
-    void (*fn)(void *ctx, int rc);
-    void *ctx;
-    int rc;
-};
 
 int models_new(struct house *h, struct models **out, struct err *e)
 {
     struct models *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(e, ERR_NOMEM, "out of memory");
-    struct library_params p = {.home = h->s->home};
+    struct library_params p = pulling_params(h->s, NULL);
     int rc = library_open(&p, &m->library, e);
     if (rc) {
         free(m);
         return rc;
     }
     m->h = h;
+    models_load_init(m);
     models_refresh(m);
     *out = m;
     return 0;
@@ -57,8 +32,8 @@ int models_new(struct house *h, struct models **out, struct err *e)
 static void entry_free(struct models_entry *en)
 {
     local_free(en->local);
-    free(en->name);
-    free(en->path);
+    local_free(en->leaving);
+    library_item_done(&en->item);
     free(en);
 }
 
@@ -66,16 +41,32 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
+    net_timer_free(m->timer);
     for (struct models_entry *en = m->first; en;) {
         struct models_entry *next = en->next;
         entry_free(en);
         en = next;
     }
     library_free(m->library);
+    free(m->cache_dir);
     free(m);
 }
 
 /* ---- what is there ---- */
+
+/* What llama.cpp calls general.file_type, as people call it. */
+static const char *file_type_name(uint64_t t)
+{
+    static const char *const names[] = {
+        "F32",    "F16",    "Q4_0",  "Q4_1",    NULL,     NULL,     NULL,     "Q8_0",
+        "Q5_0",   "Q5_1",   "Q2_K",  "Q3_K_S",  "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M",
+        "Q5_K_S", "Q5_K_M", "Q6_K",  "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XS", "IQ3_XXS",
+        "IQ1_S",  "IQ4_NL", "IQ3_S", "IQ3_M",   "IQ2_S",  "IQ2_M",  "IQ4_XS", "IQ1_M",
+        "BF16",   NULL,     NULL,    NULL,      "TQ1_0",  "TQ2_0",  "MXFP4",
+    };
+    bool known = t < (sizeof names / sizeof names[0]) && names[t];
+    return known ? names[t] : "unknown";
+}
 
 /* Without loading it: a look at the file's own description. */
 static void describe_file(struct models_entry *en)
@@ -86,7 +77,14 @@ static void describe_file(struct models_entry *en)
     struct err e;
     if (gguf_open(en->path, &g, &en->err) != 0)
         return;
-    bool chat = gguf_get_str(g, "tokenizer.chat_template", &text, &e) == 0;
+    bool chat = en->item.texts.template_text[0] ||
+                gguf_get_str(g, "tokenizer.chat_template", &text, &e) == 0;
+    struct str s;
+    uint64_t type;
+    if (gguf_get_str(g, "general.architecture", &s, &e) == 0)
+        snprintf(en->family, sizeof en->family, "%.*s", STR_ARG(s));
+    if (gguf_get_u64(g, "general.file_type", 1024, &type, &e) == 0)
+        snprintf(en->quant, sizeof en->quant, "%s", file_type_name(type));
     if (model_open(g, &model, &en->err) != 0) {
         gguf_close(g);
         return;
@@ -102,70 +100,81 @@ static void describe_file(struct models_entry *en)
     model_free(model);
 }
 
-static struct models_entry *entry_new(const struct library_item *it)
+/* Takes the item over. */
+static struct models_entry *entry_new(struct library_item *it)
 {
     struct models_entry *en = calloc(1, sizeof *en);
     if (!en)
         return NULL;
-    en->name = strdup(it->name);
-    en->path = strdup(it->path);
-    en->bytes = it->size;
-    en->from_path = !it->managed;
-    if (!en->name || !en->path) {
-        entry_free(en);
-        return NULL;
-    }
+    en->item = *it;
+    *it = (struct library_item){0};
+    en->name = en->item.name;
+    en->path = en->item.path;
+    en->bytes = en->item.size;
+    en->from_path = !en->item.store[0];
     describe_file(en);
     return en;
 }
 
-static struct models_entry *by_path(struct models *m, const char *path)
+/* Two models may lie in one file: their names tell them apart. A path names any of them. */
+static struct models_entry *entry_of(struct models *m, const struct library_item *it)
 {
     for (struct models_entry *en = m->first; en; en = en->next)
-        if (strcmp(en->path, path) == 0)
+        if (strcmp(en->path, it->path) == 0 && (!it->store[0] || strcmp(en->name, it->name) == 0))
             return en;
     return NULL;
 }
 
 static void insert(struct models *m, struct models_entry *en)
 {
+    en->keep_ms = models_default_keep(m);
     en->next = m->first;
     m->first = en;
 }
 
+/* As it is here: one that was made anew since is another model. */
 static bool listed(const struct library_list *list, const struct models_entry *en)
 {
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->items[i].path, en->path) == 0)
-            return true;
+    for (size_t i = 0; i < list->n; i++) {
+        const struct library_item *it = &list->items[i];
+        if (strcmp(it->path, en->path) == 0 && strcmp(it->name, en->name) == 0)
+            return it->added_ms == en->item.added_ms;
+    }
     return false;
 }
 
-/* Entries whose file is gone go too, once nothing holds them. */
-static void forget_missing(struct models *m, const struct library_list *list)
+/* Entries whose file is gone go too, once nothing holds them: false while one is held. */
+static bool forget_missing(struct models *m, const struct library_list *list)
 {
+    bool all = true;
     for (struct models_entry **at = &m->first; *at;) {
         struct models_entry *en = *at;
-        if (en->from_path || en->holds || en->loading || listed(list, en)) {
+        bool stays = en->from_path || listed(list, en);
+        if (stays || models_is_held(en)) {
+            all = all && stays;
             at = &en->next;
             continue;
         }
         *at = en->next;
         entry_free(en);
     }
+    return all;
 }
 
 void models_refresh(struct models *m)
 {
     struct library_list list;
     struct err e;
+    uint64_t stamp = library_stamp(m->library); /* before the list: what changes meanwhile counts */
+    if (stamp && stamp == m->stamp)
+        return;
     if (library_list(m->library, &list, &e) != 0) {
         log_warn("the library cannot be read: %s", err_msg(&e));
         return;
     }
-    forget_missing(m, &list);
+    m->stamp = forget_missing(m, &list) ? stamp : 0;
     for (size_t i = 0; i < list.n; i++) {
-        struct models_entry *en = by_path(m, list.items[i].path) ? NULL : entry_new(&list.items[i]);
+        struct models_entry *en = entry_of(m, &list.items[i]) ? NULL : entry_new(&list.items[i]);
         if (en)
             insert(m, en);
     }
@@ -191,8 +200,8 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
     text[name.n] = '\0';
     if (library_find(m->library, text, &it, e) != 0)
         return NULL;
-    struct models_entry *en = by_path(m, it.path);
-    if (!en && (it.managed || paths) && (en = entry_new(&it)))
+    struct models_entry *en = entry_of(m, &it);
+    if (!en && (it.store[0] || paths) && (en = entry_new(&it)))
         insert(m, en);
     if (en && en->from_path && !paths)
         en = NULL;
@@ -238,125 +247,72 @@ void models_measure(struct models_entry *en, int *queued)
         en->decode_tps = load.decode_tps;
 }
 
-/* ---- loading ---- */
+/* ---- what a model's record adds ---- */
 
-static void call_ready(void *ctx)
+static bool has_system(const struct gen_req *r)
 {
-    struct ready *r = ctx;
-    r->fn(r->ctx, r->rc);
-    free(r);
+    for (size_t i = 0; i < r->nmsgs; i++)
+        if (r->msgs[i].role == GEN_SYSTEM || r->msgs[i].role == GEN_DEVELOPER)
+            return true;
+    return false;
 }
 
-static void post_ready(struct models *m, void (*fn)(void *ctx, int rc), void *ctx, int rc)
+static void put_message(struct gen_req *r, struct gen_msg *m, enum gen_role role, struct str text)
 {
-    struct ready *r = malloc(sizeof *r);
-    if (!r)
-        abort(); /* a request would hang for ever */
-    *r = (struct ready){fn, ctx, rc};
-    net_post(m->h->loop, call_ready, r);
+    struct gen_part *p = arena_alloc(r->arena, sizeof *p);
+    *m = (struct gen_msg){.role = role, .parts = p, .nparts = p ? 1 : 0};
+    if (p)
+        *p = (struct gen_part){.type = GEN_PART_TEXT, .text = arena_str(r->arena, text)};
 }
 
-/* Make room: idle models go, least recently used first, while the new one does not fit beside them.
- */
-static void make_room(struct models *m, const struct models_entry *want)
+static enum gen_role role_of(const char *role)
 {
-    struct fit_machine now;
-    for (;;) {
-        struct models_entry *oldest = NULL;
-        fit_memory(&now);
-        if (now.memory_free > want->bytes / 10 * 12)
-            return;
-        for (struct models_entry *en = m->first; en; en = en->next)
-            if (en->local && en->holds == 0 && (!oldest || en->used_ns < oldest->used_ns))
-                oldest = en;
-        if (!oldest)
-            return;
-        log_info("giving up %s: memory is wanted", oldest->name);
-        local_free(oldest->local);
-        oldest->local = NULL;
+    if (role && strcmp(role, "assistant") == 0)
+        return GEN_ASSISTANT;
+    return role && strcmp(role, "system") == 0 ? GEN_SYSTEM : GEN_USER;
+}
+
+/* Its system prompt where the request has none, and its example messages, before the request's. */
+static int apply_messages(const struct library_texts *t, struct gen_req *r, struct err *e)
+{
+    json_t *list = t->messages[0] ? json_loads(t->messages, 0, NULL) : NULL;
+    bool system = t->system[0] && !has_system(r);
+    size_t lead = r->nmsgs && has_system(r) && r->msgs[0].role != GEN_USER, n = 0;
+    size_t extra = json_array_size(list) + system;
+    struct gen_msg *all = extra ? arena_array(r->arena, r->nmsgs + extra, sizeof *all) : NULL;
+    if (!all) {
+        json_decref(list);
+        return extra ? err_set(e, ERR_NOMEM, "out of memory") : 0;
     }
-}
-
-static void load_work(void *ctx)
-{
-    struct load *l = ctx;
-    const struct settings *s = l->m->h->s;
-    struct local_params p = {.engine = {.threads = (int)s->threads,
-                                        .ctx = (int32_t)s->ctx,
-                                        .parallel = (int)s->parallel,
-                                        .draft = s->draft > 0 ? (int)s->draft : -1},
-                             .name = str_of(l->en->name)};
-    model_cache_of(s->cache_type, &p.engine.cache);
-    l->rc = local_open(l->en->path, &p, &l->local, &l->err);
-}
-
-static void load_done(void *ctx)
-{
-    struct load *l = ctx;
-    struct models_entry *en = l->en;
-    struct gen_backend *b = l->rc ? NULL : local_backend(l->local);
-    struct err e;
-    en->loading = false;
-    en->local = l->local;
-    en->err = l->rc ? l->err : (struct err){0};
-    en->load_ms = (int64_t)((clock_mono_ns() - l->began_ns) / 1000000);
-    if (b)
-        b->ops->describe(b, str_of(en->name), &en->caps, &e);
-    for (struct models_wait *w = en->waiting; w;) {
-        struct models_wait *next = w->next;
-        if (l->rc)
-            en->holds--;
-        post_ready(l->m, w->ready, w->ctx, l->rc);
-        free(w);
-        w = next;
+    if (system)
+        put_message(r, &all[n++], GEN_SYSTEM, str_of(t->system));
+    if (lead)
+        all[n++] = r->msgs[0];
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *m = json_array_get(list, i);
+        const json_t *text = json_object_get(m, "content");
+        put_message(r, &all[n++], role_of(json_string_value(json_object_get(m, "role"))),
+                    str_n(json_string_value(text), json_string_length(text)));
     }
-    en->waiting = NULL;
-    free(l);
-}
-
-static int start_load(struct models *m, struct models_entry *en)
-{
-    struct load *l = calloc(1, sizeof *l);
-    if (!l)
-        return err_set(&en->err, ERR_NOMEM, "out of memory");
-    *l = (struct load){.m = m, .en = en, .began_ns = clock_mono_ns()};
-    make_room(m, en);
-    int rc = net_work(m->h->loop, load_work, load_done, l);
-    if (rc) {
-        free(l);
-        return err_set(&en->err, rc, "cannot load %s: no worker", en->name);
-    }
-    en->loading = true;
+    memcpy(all + n, r->msgs + lead, (r->nmsgs - lead) * sizeof *all);
+    r->msgs = all;
+    r->nmsgs = n + r->nmsgs - lead;
+    json_decref(list);
     return 0;
 }
 
-void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
-                 void *ctx)
+int models_apply(const struct models_entry *en, struct gen_req *r, struct err *e)
 {
+    const struct library_texts *t = &en->item.texts;
     int rc = 0;
-    en->used_ns = clock_mono_ns();
-    en->holds++;
-    if (en->local) {
-        post_ready(m, ready, ctx, 0);
-        return;
-    }
-    struct models_wait *w = malloc(sizeof *w);
-    if (!w)
-        rc = err_set(&en->err, ERR_NOMEM, "out of memory");
-    if (rc == 0 && !en->loading)
-        rc = start_load(m, en);
-    if (rc) {
-        free(w);
-        en->holds--;
-        post_ready(m, ready, ctx, rc);
-        return;
-    }
-    *w = (struct models_wait){en->waiting, ready, ctx};
-    en->waiting = w;
+    if (t->params[0])
+        rc = wire_ollama_defaults(r, str_of(t->params), e);
+    if (rc == 0 && r->kind == GEN_CHAT && r->nmsgs)
+        rc = apply_messages(t, r, e);
+    return rc;
 }
 
-void models_drop(struct models *m, struct models_entry *en)
+struct library *models_library(struct models *m)
 {
-    en->holds--;
-    en->used_ns = clock_mono_ns();
+    return m->library;
 }

@@ -60,6 +60,7 @@ void native_event(const struct gen_event *ev, struct buf *out)
     case GEN_EV_TOOL_END:
     case GEN_EV_OPAQUE:
     case GEN_EV_EMBEDDING:
+    case GEN_EV_CHOICE_END:
     case GEN_EV_USAGE: return;
     }
 }

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "responses.h"
 
 #include <stdlib.h>
 
@@ -73,6 +74,23 @@ static void answer_plan(struct flow *f)
     flow_free(f);
 }
 
+/* ---- the count alone ---- */
+
+/* By the model's own tokenizer where it is here; an estimate for one that is not. */
+static void answer_count(struct flow *f)
+{
+    struct buf b = BUF_INIT(4096);
+    int64_t n = f->count.tokens >= 0 ? f->count.tokens : route_estimate_tokens(f->req);
+    buf_printf(&b, "{%s\"input_tokens\":%lld}\n",
+               f->face.form == WIRE_RESPONSES ? "\"object\":\"response.input_tokens\"," : "",
+               (long long)n);
+    if (f->answer.http)
+        net_res_send(f->answer.http, 200, "application/json", buf_str(&b));
+    f->answer.http = NULL;
+    buf_done(&b);
+    flow_free(f);
+}
+
 /* ---- decided ---- */
 
 static void refuse_now(void *ctx)
@@ -132,7 +150,7 @@ static void decided(struct flow *f)
 {
     if (f->answer.http)
         net_res_header(f->answer.http, "x-weir-id", str_of(f->id));
-    if (f->face == FACE_NATIVE && f->answer.http) {
+    if (f->face.kind == FACE_NATIVE && f->answer.http) {
         /* Its first line is the plan; what becomes of it, its last. */
         f->headed = true;
         net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
@@ -143,12 +161,16 @@ static void decided(struct flow *f)
 
 static void decide(struct flow *f)
 {
+    if (f->face.kind == FACE_COUNT) {
+        answer_count(f);
+        return;
+    }
     int rc = f->gone ? err_set(&f->err, ERR_CANCELLED, "the client left") : flow_decide(f);
-    if (f->face == FACE_ROUTE && f->plan.sentence) {
+    if (f->face.kind == FACE_ROUTE && f->plan.sentence) {
         answer_plan(f);
         return;
     }
-    if (rc && f->face == FACE_ROUTE)
+    if (rc && f->face.kind == FACE_ROUTE)
         flow_fail(f, &f->err); /* a question about a request is no request */
     else if (rc)
         refuse(f);
@@ -174,11 +196,63 @@ static void counted(void *ctx)
     decide(ctx);
 }
 
+/* Nothing but loading was asked, or with no time to stay, unloading. */
+static void answer_load_only(struct flow *f)
+{
+    struct gen_event start = {.type = GEN_EV_START, .text = f->req->model};
+    struct gen_event usage = {.type = GEN_EV_USAGE,
+                              .times = {.total = (int64_t)(clock_mono_ns() - f->came_ns)}};
+    struct gen_event done = {.type = GEN_EV_DONE};
+    struct err e = {0};
+    bool ok = answer_event(&f->answer, &start, &e) == 0 &&
+              answer_event(&f->answer, &usage, &e) == 0 && answer_event(&f->answer, &done, &e) == 0;
+    if (ok)
+        answer_end(&f->answer);
+    else
+        answer_error(&f->answer, &e);
+    flow_free(f);
+}
+
+static void loaded_only(void *ctx, int rc)
+{
+    struct flow *f = ctx;
+    if (rc) {
+        struct err e = f->local->err;
+        f->local = NULL;
+        if (rc != e.code)
+            err_set(&e, rc, "the model cannot be loaded now: %s", err_text(rc));
+        flow_fail(f, &e);
+        return;
+    }
+    if (f->req->keep_set)
+        models_keep(f->h->models, f->local, f->req->keep_ms);
+    answer_load_only(f);
+}
+
+static void load_only(struct flow *f)
+{
+    struct models *m = f->h->models;
+    if (!f->local) {
+        err_set(&f->err, ERR_NOT_FOUND, "model '%.*s' not found", STR_ARG(f->req->model));
+        flow_fail(f, &f->err);
+        return;
+    }
+    if (f->req->keep_set && f->req->keep_ms == 0) {
+        models_unload(m, f->local);
+        f->local = NULL;
+        answer_load_only(f);
+        return;
+    }
+    models_hold(m, f->local, loaded_only, f);
+}
+
 static void local_ready(void *ctx, int rc)
 {
     struct flow *f = ctx;
     if (rc)
         f->local = NULL; /* not held; the plan will say why it is out */
+    else if (f->load_ns)
+        f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
     if (!f->local || f->gone || net_work(f->h->loop, count_work, counted, f) != 0)
         decide(f);
 }
@@ -199,7 +273,7 @@ static void refuse_unread(struct flow *f)
     f->unread = true;
     if (!f->req)
         f->req = arena_alloc(f->arena, sizeof *f->req);
-    if (f->req && f->face != FACE_ROUTE)
+    if (f->req && f->face.kind != FACE_ROUTE && f->face.kind != FACE_COUNT)
         refuse(f);
     else
         flow_fail(f, &f->err);
@@ -216,6 +290,18 @@ static void decoded(void *ctx)
         return;
     }
     f->local = counter(f);
+    if (f->req->load_only) {
+        load_only(f);
+        return;
+    }
+    bool named = f->local && !str_is(f->req->model, "auto") && f->req->model.n;
+    if (named && models_apply(f->local, f->req, &f->err) != 0) {
+        f->local = NULL;
+        refuse_unread(f);
+        return;
+    }
+    f->hold_ns = clock_mono_ns();
+    f->load_ns = f->local && !f->local->local;
     if (f->local)
         models_hold(f->h->models, f->local, local_ready, f);
     else
@@ -240,10 +326,14 @@ static int make_raw(struct flow *f)
 static void decode_work(void *ctx)
 {
     struct flow *f = ctx;
-    enum gen_dialect d = f->face == FACE_ANTHROPIC ? GEN_DIALECT_ANTHROPIC : GEN_DIALECT_OPENAI;
-    enum gen_kind kind = f->face == FACE_EMBED ? GEN_EMBED : GEN_CHAT;
-    f->rc = wire_request_decode_kind(d, kind, f->body, f->arena, &f->req, &f->err);
-    if (f->rc == 0 && f->raw && kind == GEN_CHAT)
+    bool counting = f->face.kind == FACE_COUNT;
+    f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, f->body, f->arena,
+                                                                 &f->req, &f->err);
+    if (f->rc == 0)
+        f->rc = responses_recall(f);
+    if (f->rc == 0)
+        f->req->caller = f->caller;
+    if (f->rc == 0 && f->raw && f->req->kind == GEN_CHAT)
         f->rc = make_raw(f);
     if (f->rc == 0)
         f->rc = privacy_detect(f->h->rules, f->req, &f->findings, &f->err);
@@ -270,7 +360,8 @@ static int take_request(struct flow *f, struct net_req *r)
     return ledger_id(f->id, &f->err);
 }
 
-void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face, bool trusted)
+void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
+                    uint64_t caller)
 {
     struct err e = {0};
     struct flow *f = calloc(1, sizeof *f);
@@ -286,6 +377,7 @@ void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face,
     f->arena = a;
     f->face = face;
     f->trusted = trusted;
+    f->caller = caller;
     f->answer.http = r;
     f->answer.face = face;
     f->came_ms = clock_wall_ms();

@@ -14,20 +14,29 @@
 
 #include "house.h"
 #include "net.h"
+#include "wire.h"
 
-enum pipeline_face {
-    FACE_OPENAI,    /* POST /v1/chat/completions */
-    FACE_ANTHROPIC, /* POST /v1/messages */
-    FACE_EMBED,     /* POST /v1/embeddings */
-    FACE_NATIVE,    /* POST /weir/v1/chat: native.h */
-    FACE_ROUTE,     /* POST /weir/v1/route: the plan alone, nobody called */
+/* How one path is answered. */
+struct face {
+    enum wire_form
+        form; /* how bodies are read; and written, unless weir's own way says otherwise */
+    enum {
+        FACE_FORM,   /* the form's answer */
+        FACE_NATIVE, /* POST /weir/v1/chat: native.h */
+        FACE_ROUTE,  /* POST /weir/v1/route: the plan alone, nobody called */
+        FACE_COUNT,  /* the form's tokens, counted; nobody called */
+    } kind;
 };
 
-/* Takes the request over: it will be answered. trusted: it came over the owner's Unix socket. */
-void pipeline_start(struct house *h, struct net_req *r, enum pipeline_face face, bool trusted);
+#define PIPELINE_NATIVE ((struct face){WIRE_OPENAI, FACE_NATIVE})
+
+/* Takes the request over: it will be answered. trusted: it came over the owner's Unix socket.
+ * caller: whose it is; see gen_req. */
+void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
+                    uint64_t caller);
 /* Cancel everything under way; each ends with an in-band error. */
 void pipeline_cancel_all(struct house *h);
 /* Answer an error in the face's dialect. */
-void pipeline_refuse(struct net_req *r, enum pipeline_face face, const struct err *err);
+void pipeline_refuse(struct net_req *r, struct face face, const struct err *err);
 
 #endif

@@ -18,7 +18,8 @@
 #define OPENING (CMD_SERVE | CMD_ASK | CMD_RUN | CMD_HELLO | CMD_BENCH | CMD_EVAL)
 #define DATA                                                                                       \
     (CMD_ASK | CMD_LIST | CMD_SHOW | CMD_FIT | CMD_ROUTE | CMD_COST | CMD_BREAKEVEN |              \
-     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL)
+     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL | CMD_PS |         \
+     CMD_CREATE | CMD_VERIFY)
 
 static const struct option table[] = {
     /* name, letter, type, field, value, default, min, max, commands, config, help */
@@ -75,13 +76,15 @@ static const struct option table[] = {
      "address to listen on; beyond loopback an API key is required"},
     {"port", 'p', OPTION_INT, AT(port), "N", "9347", 0, 65535, CMD_SERVE | CMD_HELLO, true,
      "port to listen on; 0: any free one"},
+    {"stand-in", 0, OPTION_BOOL, AT(stand_in), NULL, "false", 0, 0, CMD_SERVE, true,
+     "listen where Ollama, LM Studio and llama-server do as well: ports 11434, 1234 and 8080"},
     {"api-key", 0, OPTION_TEXT, AT(api_key), "KEY", NULL, 0, 0, 0, true,
      "key that clients must send (file or environment only: a command line is public)"},
     {"allow-origin", 0, OPTION_TEXT, AT(allow_origin), "ORIGIN,...", NULL, 0, 0, CMD_SERVE, true,
      "web pages from elsewhere that may call the server"},
     {"allow-host", 0, OPTION_TEXT, AT(allow_host), "NAME,...", NULL, 0, 0, CMD_SERVE, true,
      "further names this server is called by"},
-    {"connections", 0, OPTION_INT, AT(connections), "N", "1024", 1, 65536, CMD_SERVE, true,
+    {"connections", 0, OPTION_INT, AT(connections), "N", "4096", 1, 65536, CMD_SERVE, true,
      "connections at once"},
     {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING | CMD_SHOW, true,
      "context of a session in tokens; 0: the model's, within free memory"},
@@ -94,6 +97,12 @@ static const struct option table[] = {
      "sessions that one model steps together"},
     {"draft", 0, OPTION_INT, AT(draft), "N", "8", 0, 8, CMD_SERVE | CMD_ASK | CMD_HELLO, true,
      "tokens guessed ahead from what the text repeats (the answer is the same); 0: none"},
+    {"keep", 0, OPTION_INT, AT(keep_minutes), "MINUTES", "-1", -1, 1e6, CMD_SERVE, true,
+     "how long an idle model stays loaded; -1: until its memory is wanted"},
+    {"memory", 0, OPTION_INT, AT(memory), "MIB", "0", 0, 1e9, CMD_SERVE, true,
+     "memory that loaded models may have together; 0: what is free at the start"},
+    {"cache-disk", 0, OPTION_INT, AT(cache_disk), "MIB", "4096", 0, 1e9, CMD_SERVE, true,
+     "disk for prompts that were read, so that they need not be read again; 0: none"},
     {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | CMD_EMBED | ASKING,
      true, "open no connection off this machine"},
 
@@ -121,7 +130,8 @@ static const struct option table[] = {
      "share of today's cloud spend that local models can take over"},
 
     {"json", 0, OPTION_BOOL, AT(json), NULL, "false", 0, 0, DATA, false, "print JSON"},
-    {"quiet", 'q', OPTION_BOOL, AT(quiet), NULL, "false", 0, 0, CMD_ASK | CMD_PULL | CMD_RUN, false,
+    {"quiet", 'q', OPTION_BOOL, AT(quiet), NULL, "false", 0, 0,
+     CMD_ASK | CMD_PULL | CMD_RUN | CMD_CREATE | CMD_VERIFY, false,
      "no progress and no statistics"},
     {"verbose", 'v', OPTION_BOOL, AT(verbose), NULL, "false", 0, 0, CMD_ALL, true,
      "say more on standard error"},
@@ -143,6 +153,17 @@ static const struct option table[] = {
      "cut a line that is longer than the model's context"},
     {"messages", 0, OPTION_TEXT, AT(messages_file), "FILE", NULL, 0, 0, CMD_TEMPLATE, false,
      "JSON: a list of messages, or an object with messages, tools and more"},
+    {"registry", 0, OPTION_TEXT, AT(registry), "URL", "https://registry.ollama.ai", 0, 0,
+     CMD_PULL | CMD_CREATE, true, "where NAME:TAG is pulled from"},
+    {"hub", 0, OPTION_TEXT, AT(hub), "URL", "https://huggingface.co", 0, 0, CMD_PULL | CMD_CREATE,
+     true, "where hf.co/ORG/REPO is pulled from; HF_TOKEN is sent there and nowhere else"},
+    {"other-stores", 0, OPTION_BOOL, AT(other_stores), NULL, "true", 0, 0,
+     CMD_LIST | CMD_PULL | CMD_SERVE | CMD_VERIFY, true,
+     "use the models of Ollama and LM Studio on this machine, where they lie"},
+    {"file", 'f', OPTION_TEXT, AT(modelfile), "FILE", "Modelfile", 0, 0, CMD_CREATE, false,
+     "the Modelfile; -: standard input"},
+    {"modelfile", 0, OPTION_BOOL, AT(as_modelfile), NULL, "false", 0, 0, CMD_SHOW, false,
+     "print it as a Modelfile"},
     {"help", 'h', OPTION_BOOL, AT(help), NULL, "false", 0, 0, CMD_ALL, false, "this help"},
 };
 #define NTABLE (sizeof table / sizeof table[0])

@@ -29,7 +29,15 @@ enum {
     CMD_HELLO = 1 << 17,
     CMD_HELP = 1 << 18,
     CMD_EMBED = 1 << 19,
-    CMD_ALL = 0xfffff,
+    CMD_CREATE = 1 << 20,
+    CMD_VERIFY = 1 << 21,
+    CMD_CP = 1 << 22,
+    CMD_PS = 1 << 23,
+    CMD_STOP = 1 << 24,
+    CMD_KEY = 1 << 25,
+    CMD_MAN = 1 << 26,
+    CMD_COMPLETION = 1 << 27,
+    CMD_ALL = 0x3fffffff,
 };
 
 /* One key of the file that is not an option: `[section] key = value`, kept in order. */
@@ -41,9 +49,9 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk;
     char *cache_type;
-    bool offline;
+    bool offline, stand_in;
     /* the request */
     char *model, *system, *preset, *zone, *conversation;
     double temperature, top_p, min_p;
@@ -64,6 +72,10 @@ struct settings {
     bool exact;
     int64_t dimensions; /* embed; 0: all */
     bool truncate;
+
+    /* the library */
+    char *registry, *hub, *modelfile;
+    bool other_stores, as_modelfile;
 
     char *home; /* $WEIR_HOME or ~/.weir */
     bool temperature_set, top_p_set, top_k_set, min_p_set, seed_set;

@@ -23,7 +23,7 @@ static void send_json(struct net_req *r, struct buf *b)
     net_res_header(r, "Cache-Control", STR("no-store"));
     if (buf_failed(b)) {
         err_set(&e, ERR_NOMEM, "the answer is too large");
-        pipeline_refuse(r, FACE_NATIVE, &e);
+        pipeline_refuse(r, PIPELINE_NATIVE, &e);
     } else {
         net_res_send(r, 200, "application/json", buf_str(b));
     }
@@ -266,7 +266,7 @@ static void report_done(void *ctx)
 {
     struct report *p = ctx;
     if (p->r && p->rc)
-        pipeline_refuse(p->r, FACE_NATIVE, &p->err);
+        pipeline_refuse(p->r, PIPELINE_NATIVE, &p->err);
     else if (p->r)
         send_json(p->r, &p->out);
     buf_done(&p->out);
@@ -285,7 +285,7 @@ static struct report *report_new(struct house *h, struct net_req *r, int kind)
     struct err e;
     if (!p) {
         err_set(&e, ERR_NOMEM, "out of memory");
-        pipeline_refuse(r, FACE_NATIVE, &e);
+        pipeline_refuse(r, PIPELINE_NATIVE, &e);
         return NULL;
     }
     p->h = h;

@@ -5,13 +5,13 @@
  * the thread. It is never held across a callback or a forward pass. */
 #include "engine_int.h"
 
-#include "engine_memory_int.h"
+#include "cache_int.h"
 #include "clock.h"
+#include "engine_memory_int.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PARALLEL_MAX 256
+#include <time.h>
 
 /* ---- the thread ---- */
 
@@ -23,12 +23,28 @@ static void poke(struct engine *en)
     pthread_mutex_unlock(&en->lock);
 }
 
-/* Wait for something to do, unless a step is due anyway; take what came in. False: quit. */
-static bool take_inbox(struct engine *en, bool due)
+/* en->wake counts by the monotonic clock. */
+static struct timespec in_ns(uint64_t ns)
 {
+    struct timespec t;
+    uint64_t at = clock_mono_ns() + ns;
+    t.tv_sec = (time_t)(at / 1000000000);
+    t.tv_nsec = (long)(at % 1000000000);
+    return t;
+}
+
+/* Wait for something to do, but no longer than `wait` nanoseconds; take what came in. False:
+ * quit. */
+static bool take_inbox(struct engine *en, uint64_t wait)
+{
+    struct timespec until = in_ns(wait == UINT64_MAX ? 0 : wait);
     pthread_mutex_lock(&en->lock);
-    while (!due && !en->poked)
-        pthread_cond_wait(&en->wake, &en->lock);
+    while (wait > 0 && !en->poked) {
+        if (wait == UINT64_MAX)
+            pthread_cond_wait(&en->wake, &en->lock);
+        else if (pthread_cond_timedwait(&en->wake, &en->lock, &until) != 0)
+            break;
+    }
     en->poked = false;
     struct engine_run **end = &en->runs;
     while (*end)
@@ -55,15 +71,18 @@ static void look_at_flags(struct engine *en, bool quit)
 static void *work(void *arg)
 {
     struct engine *en = arg;
-    bool due = false;
-    while (take_inbox(en, due)) {
+    uint64_t wait = UINT64_MAX;
+    while (take_inbox(en, wait)) {
         /* Cleared before the flags are read: a cancel that comes after the look sets it again. */
         atomic_store(&en->interrupt, false);
         look_at_flags(en, false);
         errands_run(en);
+        cache_collect(en);
         scheduler_admit(en);
-        due = scheduler_step(en);
+        bool due = scheduler_step(en);
         due = embed_step(en) || due;
+        wait = cache_tick(en);
+        wait = due ? 0 : wait;
     }
     look_at_flags(en, true);
     return NULL;
@@ -78,14 +97,15 @@ static int make_sessions(struct engine *en, const struct engine_params *p,
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
     en->items = calloc((size_t)en->max_batch, sizeof *en->items);
-    if (!en->sessions || !en->items)
+    en->slots = calloc((size_t)en->parallel, sizeof *en->slots);
+    if (!en->sessions || !en->items || !en->slots)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
     int rc = model_kv_new(en->m, plan->kv_bytes, p->cache, &en->kv, e);
     if (!rc)
         model_kv_set_slice(en->kv, en->max_batch);
     if (!rc)
         rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
-    return rc;
+    return rc ? rc : cache_open(en, p, e);
 }
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
@@ -98,16 +118,21 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     en->parallel = plan.parallel;
     en->draft = plan.draft;
     en->max_batch = plan.batch;
+    pace_init(&en->pace, en->m, plan.threads);
     rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
         rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
+    en->scratch = model_run_bytes(en->m, plan.threads, plan.batch, plan.wanted);
+    if (!model_is_encoder(en->m))
+        en->scratch += sampler_bytes(model_traits(en->m)->vocab);
     return rc || model_is_encoder(en->m) ? rc : make_sessions(en, p, &plan, e);
 }
 
 int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e)
 {
-    if (p->parallel < 0 || p->parallel > PARALLEL_MAX)
-        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", PARALLEL_MAX, p->parallel);
+    if (p->parallel < 0 || p->parallel > ENGINE_PARALLEL_MAX)
+        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", ENGINE_PARALLEL_MAX,
+                       p->parallel);
     if (p->ctx < 0 || p->ctx > MODEL_MAX_POSITIONS)
         return err_set(e, ERR_INVAL, "ctx must be 1 to %d, not %d", MODEL_MAX_POSITIONS, p->ctx);
     struct engine *en = calloc(1, sizeof *en);
@@ -117,7 +142,11 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     en->snapshots = model_needs_snapshots(m);
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
-    pthread_cond_init(&en->wake, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&en->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&en->served, NULL);
     int rc = make_parts(en, p, e);
     if (!rc) {
@@ -148,9 +177,11 @@ void engine_free(struct engine *en)
         atomic_store(&en->interrupt, true);
         pthread_join(en->thread, NULL);
     }
+    cache_close(en);
     session_drop_all(en);
     free(en->sessions);
     free(en->items);
+    free(en->slots);
     sampler_done(&en->sampler);
     model_run_free(en->fwd);
     model_kv_free(en->kv);
@@ -282,6 +313,7 @@ int engine_enqueue(struct engine *en, struct engine_run *r, struct engine_run **
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {
+        r->number = ++en->submitted;
         *out = r; /* before the thread can call back */
         *en->inbox_end = r;
         en->inbox_end = &r->next;
@@ -316,35 +348,4 @@ void engine_release(struct engine_run *r)
 {
     if (r)
         engine_run_unref(r);
-}
-
-/* ---- what others see ---- */
-
-void engine_note_started(struct engine *en, struct engine_run *r)
-{
-    (void)r;
-    pthread_mutex_lock(&en->lock);
-    en->queued--;
-    pthread_mutex_unlock(&en->lock);
-}
-
-void engine_note_load(struct engine *en)
-{
-    pthread_mutex_lock(&en->lock);
-    en->load = (struct engine_load){
-        .running = en->active,
-        .queued = en->queued,
-        .kv_used = en->kv ? model_kv_used(en->kv) : 0,
-        .kv_total = en->kv ? model_kv_total(en->kv) : 0,
-        .prefill_tps = en->prefill_tps,
-        .decode_tps = en->decode_tps,
-    };
-    pthread_mutex_unlock(&en->lock);
-}
-
-void engine_load_of(struct engine *en, struct engine_load *out)
-{
-    pthread_mutex_lock(&en->lock);
-    *out = en->load;
-    pthread_mutex_unlock(&en->lock);
 }

@@ -46,6 +46,24 @@ static int errand(struct engine *en, int (*run)(struct engine *en, void *arg, st
     return x.rc;
 }
 
+static int trim(struct engine *en, void *arg, struct err *e)
+{
+    (void)arg;
+    (void)e;
+    session_drop_idle(en);
+    model_kv_trim(en->kv);
+    engine_note_load(en);
+    return 0;
+}
+
+void engine_trim(struct engine *en)
+{
+    if (!en->kv)
+        return;
+    engine_flush(en);
+    errand(en, trim, NULL, NULL);
+}
+
 /* ---- saving ---- */
 
 struct saving {
@@ -94,7 +112,7 @@ struct restoring {
 static int begin_restore(struct engine *en, void *arg, struct err *e)
 {
     struct restoring *r = arg;
-    return session_for_file(en, r->file, &r->session, e);
+    return session_for_file(en, r->file, model_saved_len(r->file), &r->session, e);
 }
 
 static int publish(struct engine *en, void *arg, struct err *e)
@@ -118,7 +136,7 @@ static int fill(struct engine *en, struct restoring *r, struct err *e)
         free(r->tokens);
         return rc;
     }
-    rc = model_saved_read(r->file, r->session->seq, e);
+    rc = model_saved_read(r->file, r->session->seq, NULL, e);
     if (rc) {
         errand(en, drop, r->session, NULL);
         free(r->tokens);

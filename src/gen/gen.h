@@ -114,8 +114,9 @@ enum {
 
 /* A number added to the logit of one of the answering model's own token ids. */
 struct gen_bias {
-    int32_t id;
-    float bias; /* -INFINITY: never */
+    int32_t id;      /* -1: text counts */
+    float bias;      /* -INFINITY: never */
+    struct str text; /* instead of an id: of each token of this text */
 };
 
 struct gen_sampling {
@@ -133,10 +134,35 @@ struct gen_sampling {
     size_t nsamplers;
     struct gen_bias *bias;
     size_t nbias;
+    bool ignore_eos; /* the model's own end marks are never chosen */
 };
 
 /* Which dialect the request came in; `extra` is replayed to no other. */
-enum gen_dialect { GEN_DIALECT_NONE, GEN_DIALECT_OPENAI, GEN_DIALECT_ANTHROPIC };
+enum gen_dialect {
+    GEN_DIALECT_NONE,
+    GEN_DIALECT_OPENAI,
+    GEN_DIALECT_ANTHROPIC,
+    GEN_DIALECT_RESPONSES, /* OpenAI's /v1/responses */
+    GEN_DIALECT_OLLAMA,
+    GEN_DIALECT_LMSTUDIO,
+    GEN_DIALECT_LLAMA, /* llama-server's own paths */
+};
+
+/* A bare prompt: text, or ids of the answering model's own vocabulary, or both in turn. */
+struct gen_prompt {
+    struct str text;
+    const int32_t *ids; /* NULL: text */
+    size_t nids;
+    /* Instead of both: each is text or ids, one put behind the other. The first of text begins as a
+     * text prompt does; the text of later ones is tokenised without that. NULL: none. */
+    const struct gen_prompt *pieces;
+    size_t npieces;
+};
+
+/* A file that stands around the place to fill in. */
+struct gen_file {
+    struct str name, text;
+};
 
 struct gen_req {
     struct arena *arena; /* owns everything below */
@@ -146,7 +172,22 @@ struct gen_req {
 
     struct gen_msg *msgs; /* GEN_CHAT; GEN_EMBED: an input each, a user's message of one part */
     size_t nmsgs;
-    struct str prompt; /* GEN_RAW: the bare prompt, may be empty */
+    /* GEN_RAW: the bare prompt, may be empty. GEN_INFILL: what stands before the place to fill in.
+     * n choices come of each prompt: those of `more[i]` have the indexes from (i + 1) * n on. */
+    struct str prompt;
+    const int32_t *prompt_ids; /* instead of its text; NULL */
+    size_t nprompt_ids;
+    const struct gen_prompt *prompt_pieces; /* GEN_RAW: instead of both, as gen_prompt's; NULL */
+    size_t nprompt_pieces;
+    bool prompt_only; /* GEN_RAW, GEN_INFILL: the prompt is read, and nothing is wanted of it but
+                         that it is in the prefix cache; max_tokens is 1 for a backend that cannot,
+                         and no text is given then */
+    struct gen_prompt *more; /* GEN_RAW: further prompts */
+    size_t nmore;
+    bool echo;              /* GEN_RAW: who answers puts the prompt before the answer */
+    struct str suffix;      /* GEN_INFILL: what stands behind the place */
+    struct gen_file *files; /* GEN_INFILL: others that the model may look at */
+    size_t nfiles;
 
     struct gen_tool *tools;
     size_t ntools;
@@ -171,12 +212,24 @@ struct gen_req {
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */
 
     int32_t dimensions; /* GEN_EMBED: keep so many of a row's numbers; 0: all */
-    bool truncate;      /* an input longer than the context is cut; else it is an error */
+    bool truncate;      /* an input longer than the context is cut; else it is an error (a chat
+                           loses its oldest messages, never the system's) */
     bool base64;        /* rows are wanted as base64 of little-endian floats */
 
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */
     struct str user;
+    uint64_t caller; /* who asks, for a fair share of a local engine; 0: nobody in particular */
+    struct str tmpl; /* the template to render with instead of the model's own (Jinja, or Ollama's
+                        Go templates); empty: the model's */
+    struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before
+                               these by who keeps them */
+    bool store;             /* RESPONSES: keep request and answer for previous_id */
+    bool load_only;   /* nothing is asked but that the model be loaded, or with keep_ms 0 that it
+                         be unloaded: no messages, no prompt; the answer is START and DONE */
+    bool keep_set;    /* keep_ms counts */
+    int64_t keep_ms;  /* how long the model stays loaded when it has answered; -1: for good; 0: not
+                         at all */
     struct str extra; /* JSON object text of the fields this dialect's decoder does not know; empty:
                          none */
 
@@ -195,10 +248,13 @@ enum gen_event_type {
     GEN_EV_TOOL_END,   /* tool */
     GEN_EV_OPAQUE, /* text = signed blob; belongs to the reasoning before it; redacted: stands alone
                     */
-    GEN_EV_EMBEDDING, /* index: the input's number; embedding: of length 1 */
-    GEN_EV_USAGE,     /* usage, cumulative: the last one counts */
-    GEN_EV_DONE,      /* once, last: reason, text = the stop sequence that matched */
-    GEN_EV_ERROR,     /* once, last, instead of DONE: err */
+    GEN_EV_EMBEDDING,  /* index: the input's number; embedding: of length 1 */
+    GEN_EV_CHOICE_END, /* index, reason, text = the stop sequence that matched, raw: this choice is
+                          whole. Of answers of several choices only; DONE still ends them all, and
+                          its reason counts for choices that had no end of their own */
+    GEN_EV_USAGE,      /* usage, cumulative: the last one counts */
+    GEN_EV_DONE,       /* once, last: reason, text = the stop sequence that matched */
+    GEN_EV_ERROR,      /* once, last, instead of DONE: err */
 };
 
 enum gen_reason {
@@ -230,6 +286,11 @@ struct gen_usage {
     bool estimated;      /* counted by us because the provider did not say */
 };
 
+/* Where the time went, in nanoseconds; 0: unknown. With GEN_EV_USAGE. */
+struct gen_times {
+    int64_t total, load, queue, prompt, write;
+};
+
 struct gen_event {
     enum gen_event_type type;
     int32_t index; /* the choice */
@@ -238,10 +299,15 @@ struct gen_event {
     bool redacted;
     const struct gen_token_logprobs *logprobs;
     size_t nlogprobs;
+    const int32_t *ids; /* TEXT: the tokens it came of, of a local model; NULL: unknown */
+    size_t nids;
     const float *embedding;
     size_t nembedding;
     struct gen_usage usage;
+    struct gen_times times;
     enum gen_reason reason;
+    struct str raw; /* DONE, CHOICE_END: all that a local model wrote, before it was parsed; empty:
+                       unknown */
     const struct err *err;
 };
 
@@ -260,8 +326,8 @@ struct gen_sink {
 
 /* What one model of a backend can do. */
 struct gen_caps {
-    bool chat, raw, embed, tools, images, audio, documents, json, schema, reasoning, logprobs,
-        many;           /* many: n > 1 */
+    bool chat, raw, infill, embed, rerank, tools, images, audio, documents, json, schema, reasoning,
+        logprobs, many; /* many: n > 1 */
     int64_t context;    /* tokens, prompt and answer; 0: unknown */
     int64_t max_output; /* 0: unknown */
 };

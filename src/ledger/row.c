@@ -303,6 +303,10 @@ static struct str dialect_name(enum gen_dialect d)
     switch (d) {
     case GEN_DIALECT_OPENAI: return STR("openai");
     case GEN_DIALECT_ANTHROPIC: return STR("anthropic");
+    case GEN_DIALECT_RESPONSES: return STR("responses");
+    case GEN_DIALECT_OLLAMA: return STR("ollama");
+    case GEN_DIALECT_LMSTUDIO: return STR("lmstudio");
+    case GEN_DIALECT_LLAMA: return STR("llama");
     default: return STR("weir");
     }
 }

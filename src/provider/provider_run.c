@@ -32,7 +32,8 @@ struct gen_run {
     uint64_t deadline_ns; /* clock_mono_ns; 0: none */
     char *row_name, *url, **headers;
     char model[256];
-    enum gen_kind kind; /* GEN_EMBED, or GEN_CHAT */
+    enum gen_kind kind;
+    enum wire_form form;
     bool stream;
     int connect_ms, first_ms, idle_ms;
     int status, retry_after_s;
@@ -196,9 +197,10 @@ static void on_head(void *ctx, int status, struct str type, int retry_after_s)
     /* Servers that cannot stream send one body instead, and some stream unasked. */
     if (str_istarts(type, STR("application/json")))
         run->stream = false;
-    else if (str_istarts(type, STR("text/event-stream")))
+    else if (str_istarts(type, STR("text/event-stream")) ||
+             str_istarts(type, STR("application/x-ndjson")))
         run->stream = true;
-    if (wire_reader_new_kind(run->p->dialect, run->kind, run->stream, sink, &run->reader, &why))
+    if (wire_reader_new(run->form, run->stream, sink, &run->reader, &why))
         stop(run, &why);
 }
 
@@ -352,16 +354,34 @@ static int encode(const struct provider *p, const struct gen_req *req, struct st
     else
         q.max_tokens = p->defaults.max_output;
     q.effort_as_budget = !effort;
-    return wire_request_encode(p->dialect, &r, model, &q, body, e);
+    return wire_request_encode(wire_form_of(p->dialect, req->kind), &r, model, &q, body, e);
+}
+
+/* Behind the row's address. */
+static const char *path_of(enum wire_form f)
+{
+    switch (f) {
+    case WIRE_ANTHROPIC: return "/messages";
+    case WIRE_EMBEDDINGS: return "/embeddings";
+    case WIRE_COMPLETIONS: return "/completions";
+    case WIRE_RESPONSES: return "/responses";
+    case WIRE_OLLAMA_CHAT: return "/api/chat";
+    case WIRE_OLLAMA_GENERATE: return "/api/generate";
+    case WIRE_OLLAMA_EMBED: return "/api/embed";
+    case WIRE_LLAMA_COMPLETION: return "/completion";
+    case WIRE_LLAMA_INFILL: return "/infill";
+    case WIRE_LMSTUDIO: return "/api/v1/chat";
+    default: return "/chat/completions";
+    }
 }
 
 static int prepare(struct gen_run *run, const struct gen_req *req, struct str model, struct err *e)
 {
     struct provider *p = run->p;
     const struct provider_params *params = &p->table->params;
-    bool anthropic = p->dialect == GEN_DIALECT_ANTHROPIC;
-    run->kind = req->kind == GEN_EMBED ? GEN_EMBED : GEN_CHAT;
-    run->stream = req->stream && run->kind == GEN_CHAT;
+    run->form = wire_form_of(p->dialect, req->kind);
+    run->kind = req->kind;
+    run->stream = req->stream && run->kind != GEN_EMBED;
     run->connect_ms = p->connect_ms ? p->connect_ms : params->connect_ms;
     if (run->stream)
         run->first_ms = p->first_ms ? p->first_ms : params->first_ms;
@@ -373,9 +393,7 @@ static int prepare(struct gen_run *run, const struct gen_req *req, struct str mo
     run->input_estimate = estimate(req);
     buf_init(&run->error_body, MAX_ERROR_BODY + 1);
     memcpy(run->model, model.p, model.n);
-    run->url = row_url(p, run->kind == GEN_EMBED ? "/embeddings"
-                          : anthropic            ? "/messages"
-                                                 : "/chat/completions");
+    run->url = row_url(p, path_of(run->form));
     run->headers = headers_new(p, true, run->stream);
     if (asprintf(&run->row_name, "%s/%.*s", p->name, STR_ARG(model)) < 0)
         run->row_name = NULL;

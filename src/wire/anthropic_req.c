@@ -436,7 +436,7 @@ static int decode_numbers(struct dec *d, const json_t *body, struct gen_req *r)
     struct gen_sampling *s = &r->sampling;
     int64_t k;
     int rc = dec_int(d, body, "max_tokens", 1, INT32_MAX, &r->max_tokens);
-    if (rc <= 0)
+    if (rc < 0 || (rc == 0 && !d->counting))
         return rc ? rc : dec_fail(d, ERR_FORMAT, "max_tokens", "is missing");
     if ((rc = dec_float(d, body, "temperature", 0, 1, &s->temperature)) < 0)
         return rc;

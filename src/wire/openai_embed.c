@@ -141,6 +141,8 @@ static int put_input(struct enc *x, const struct gen_msg *m, size_t i)
         (m->parts[0].type != GEN_PART_TEXT && m->parts[0].type != GEN_PART_TOKENS))
         return err_set(x->e, ERR_UNSUPPORTED, "input[%zu]: must be a text or tokens", i);
     const struct gen_part *p = &m->parts[0];
+    if (p->type == GEN_PART_TEXT && !p->text.n)
+        return err_set(x->e, ERR_UNSUPPORTED, "input[%zu]: must not be empty", i);
     if (p->type == GEN_PART_TEXT) {
         jw_item(x->b, p->text);
         return 0;
@@ -438,7 +440,11 @@ static void embed_read_done(struct wire_reader *r)
     reader_send(r, &(struct gen_event){.type = GEN_EV_DONE, .reason = GEN_END_STOP});
 }
 
-const struct wire_codec openai_embed_codec = {
+const struct wire_codec embeddings_codec = {
+    .name = "embeddings",
+    .dialect = GEN_DIALECT_OPENAI,
+    .kinds = 1u << GEN_EMBED,
+    .kind = GEN_EMBED,
     .decode = embed_decode,
     .encode = embed_encode,
     .read_event = embed_read_event,

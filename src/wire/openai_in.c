@@ -20,6 +20,7 @@ struct tool {
 
 struct choice {
     bool finished;
+    bool told;     /* CHOICE_END was sent */
     bool filtered; /* a refusal was streamed */
     enum gen_reason reason;
     char *stop; /* the stop sequence that matched, where the server says it (vLLM) */
@@ -30,6 +31,7 @@ struct choice {
 
 struct state {
     struct choice *choices[WIRE_MAX_CHOICES];
+    size_t nchoices;
     bool done_mark;
 };
 
@@ -313,29 +315,63 @@ static int finish(struct wire_reader *r, int32_t index, struct choice *c, const 
     return 0;
 }
 
-static int read_choice(struct wire_reader *r, const json_t *o, bool whole_body, struct err *e)
+/* Only an answer of several choices says when each has ended, and that it has several is known
+ * when the second appears. */
+static void tell_ends(struct wire_reader *r)
 {
     struct state *s = r->state;
+    for (int32_t i = 0; s->nchoices > 1 && i < WIRE_MAX_CHOICES; i++) {
+        struct choice *c = s->choices[i];
+        if (!c || !c->finished || c->told)
+            continue;
+        c->told = true;
+        reader_send(r, &(struct gen_event){.type = GEN_EV_CHOICE_END,
+                                           .index = i,
+                                           .reason = c->reason,
+                                           .text = str_n(c->stop, c->nstop)});
+    }
+}
+
+static struct choice *find_choice(struct wire_reader *r, size_t i)
+{
+    struct state *s = r->state;
+    if (s->choices[i])
+        return s->choices[i];
+    s->choices[i] = calloc(1, sizeof(struct choice));
+    if (s->choices[i]) {
+        s->nchoices++;
+        tell_ends(r);
+    }
+    return s->choices[i];
+}
+
+static int read_choice(struct wire_reader *r, const json_t *o, bool whole_body, struct err *e)
+{
     const json_t *at = json_object_get(o, "index");
     json_int_t i = json_is_integer(at) ? json_integer_value(at) : 0;
     if (!json_is_object(o))
         return err_set(e, ERR_UPSTREAM, "choices: must hold objects");
     if (i < 0 || i >= WIRE_MAX_CHOICES)
         return err_set(e, ERR_UPSTREAM, "choices: index %lld is out of range", (long long)i);
-    if (!s->choices[i] && !(s->choices[i] = calloc(1, sizeof(struct choice))))
+    struct choice *c = find_choice(r, (size_t)i);
+    if (!c)
         return nomem(e);
-    struct choice *c = s->choices[i];
     const json_t *delta = json_object_get(o, whole_body ? "message" : "delta");
     int rc = read_delta(r, (int32_t)i, c, delta, json_object_get(o, "logprobs"), whole_body, e);
     if (rc)
         return rc;
     struct str why = wire_json_get_str(o, "finish_reason");
-    return why.n && !c->finished ? finish(r, (int32_t)i, c, o, why, e) : 0;
+    if (!why.n || c->finished)
+        return 0;
+    if ((rc = finish(r, (int32_t)i, c, o, why, e)))
+        return rc;
+    tell_ends(r);
+    return 0;
 }
 
 /* ---- usage and the whole ---- */
 
-static void read_usage(struct wire_reader *r, const json_t *u)
+void openai_read_usage(struct wire_reader *r, const json_t *u)
 {
     struct gen_usage g = {0};
     if (!json_is_object(u))
@@ -372,7 +408,7 @@ static int read_chunk(struct wire_reader *r, const json_t *v, bool whole_body, s
         usage = json_object_get(json_object_get(v, "x_groq"), "usage");
     if (json_is_object(usage)) {
         reader_start(r, wire_json_get_str(v, "model"), wire_json_get_str(v, "id"));
-        read_usage(r, usage);
+        openai_read_usage(r, usage);
     }
     return 0;
 }

@@ -1,6 +1,7 @@
-/* sse.c: server-sent events, incrementally (https://html.spec.whatwg.org/#parsing-an-event-stream).
- * Bytes may be cut anywhere; lines end in LF, CR LF or CR. Owns the bound on one event. Refuses
- * nothing else: unknown fields and comments are skipped, as the standard says. */
+/* sse.c: server-sent events, incrementally (https://html.spec.whatwg.org/#parsing-an-event-stream),
+ * or lines of JSON, each an event. Bytes may be cut anywhere; lines end in LF, CR LF or CR. Owns
+ * the bound on one event. Refuses nothing else: unknown fields and comments are skipped, as the
+ * standard says. */
 #include "wire_int.h"
 
 void sse_init(struct sse *s,
@@ -37,6 +38,8 @@ static int take_line(struct sse *s, struct str line, struct err *e)
         if (str_starts(line, STR("\xEF\xBB\xBF")))
             line = str_n(line.p + 3, line.n - 3);
     }
+    if (s->lines)
+        return line.n ? s->event(s->ctx, STR_NONE, line, e) : 0;
     if (!line.n)
         return dispatch(s, e);
     struct str field, value;
@@ -54,8 +57,8 @@ static int take_line(struct sse *s, struct str line, struct err *e)
         buf_str_add(&s->name, value.n <= 128 ? value : str_n(value.p, 128));
     }
     if (buf_failed(&s->data))
-        return err_set(e, ERR_UPSTREAM, "an event of the stream is larger than %d bytes",
-                       WIRE_MAX_EVENT);
+        return err_set(e, ERR_UPSTREAM, "an event of the stream is larger than %zu bytes",
+                       s->data.max);
     return 0;
 }
 
@@ -80,16 +83,16 @@ int sse_feed(struct sse *s, struct str bytes, struct err *e)
         }
         int rc = buf_failed(&s->line) ? 0 : take_line(s, line, e);
         if (buf_failed(&s->line))
-            rc = err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %d bytes",
-                         WIRE_MAX_EVENT);
+            rc = err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %zu bytes",
+                         s->line.max);
         buf_clear(&s->line);
         if (rc)
             return rc;
     }
     buf_add(&s->line, bytes.n ? bytes.p + from : "", bytes.n - from);
     if (buf_failed(&s->line))
-        return err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %d bytes",
-                       WIRE_MAX_EVENT);
+        return err_set(e, ERR_UPSTREAM, "a line of the stream is larger than %zu bytes",
+                       s->line.max);
     return 0;
 }
 

@@ -1,22 +1,17 @@
-/* wire.c: the table of dialects and the public functions, which check what is common to all
- * (limits, order of events, one end) and hand the rest to the dialect's codec. A new dialect is a
+/* wire.c: the table of forms and the public functions, which check what is common to all
+ * (limits, order of events, one end) and hand the rest to the dialect's codec. A new form is a
  * row here and its files (docs/add-a-dialect.md). */
-#include "wire_int.h"
+#include "responses_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct {
-    enum gen_dialect dialect;
-    const char *name;
-    const struct wire_codec *codec;
-    const struct wire_codec *embed; /* NULL: the dialect has no embeddings */
-} rows[] = {
-    {GEN_DIALECT_OPENAI, "openai", &openai_codec, &openai_embed_codec},
-    {GEN_DIALECT_ANTHROPIC, "anthropic", &anthropic_codec, NULL},
-};
-
+/* A bare prompt that came as a chat is answered as one. */
 const struct wire_codec openai_codec = {
+    .name = "openai",
+    .dialect = GEN_DIALECT_OPENAI,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
     .decode = openai_decode,
     .encode = openai_encode,
     .read_event = openai_read_event,
@@ -33,6 +28,10 @@ const struct wire_codec openai_codec = {
 };
 
 const struct wire_codec anthropic_codec = {
+    .name = "anthropic",
+    .dialect = GEN_DIALECT_ANTHROPIC,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
     .decode = anthropic_decode,
     .encode = anthropic_encode,
     .read_event = anthropic_read_event,
@@ -48,46 +47,177 @@ const struct wire_codec anthropic_codec = {
     .keepalive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
 };
 
-static const struct wire_codec *codec_of(enum gen_dialect d)
+/* A bare prompt, or a place to fill in where a suffix came with it. */
+const struct wire_codec completions_codec = {
+    .name = "completions",
+    .dialect = GEN_DIALECT_OPENAI,
+    .kinds = 1u << GEN_RAW | 1u << GEN_INFILL,
+    .kind = GEN_RAW,
+    .decode = completions_decode,
+    .encode = completions_encode,
+    .read_event = completions_read_event,
+    .read_body = completions_read_body,
+    .read_done = completions_read_done,
+    .read_complete = completions_read_complete,
+    .reader_new = completions_reader_new,
+    .reader_free = completions_reader_free,
+    .write = completions_write,
+    .writer_new = completions_writer_new,
+    .writer_free = completions_writer_free,
+    .error = openai_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec llama_codec = {
+    .name = "llama-completion",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_RAW,
+    .kind = GEN_RAW,
+    .decode = llama_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec infill_codec = {
+    .name = "llama-infill",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_INFILL,
+    .kind = GEN_INFILL,
+    .decode = llama_infill_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec responses_codec = {
+    .name = "responses",
+    .dialect = GEN_DIALECT_RESPONSES,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
+    .max_event = WIRE_MAX_ANSWER, /* some hold the whole answer */
+    .decode = responses_decode,
+    .encode = responses_encode,
+    .read_event = responses_read_event,
+    .read_body = responses_read_body,
+    .read_done = responses_read_done,
+    .read_complete = responses_read_complete,
+    .reader_new = responses_reader_new,
+    .reader_free = responses_reader_free,
+    .write = responses_write,
+    .writer_new = responses_writer_new,
+    .writer_free = responses_writer_free,
+    .whole = responses_whole,
+    .error = responses_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec lmstudio_codec = {
+    .name = "lmstudio",
+    .dialect = GEN_DIALECT_LMSTUDIO,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
+    .decode = lmstudio_decode,
+    .write = lmstudio_write,
+    .writer_new = lmstudio_writer_new,
+    .writer_free = lmstudio_writer_free,
+    .whole = lmstudio_whole,
+    .error = lmstudio_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec *const forms[WIRE_FORMS] = {
+    [WIRE_OPENAI] = &openai_codec,
+    [WIRE_ANTHROPIC] = &anthropic_codec,
+    [WIRE_EMBEDDINGS] = &embeddings_codec,
+    [WIRE_COMPLETIONS] = &completions_codec,
+    [WIRE_RESPONSES] = &responses_codec,
+    [WIRE_OLLAMA_CHAT] = &ollama_chat_codec,
+    [WIRE_OLLAMA_GENERATE] = &ollama_generate_codec,
+    [WIRE_OLLAMA_EMBED] = &ollama_embed_codec,
+    [WIRE_OLLAMA_EMBEDDINGS] = &ollama_embeddings_codec,
+    [WIRE_LLAMA_COMPLETION] = &llama_codec,
+    [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_LMSTUDIO] = &lmstudio_codec,
+};
+
+static const char *const dialects[] = {
+    [GEN_DIALECT_NONE] = "none",           [GEN_DIALECT_OPENAI] = "openai",
+    [GEN_DIALECT_ANTHROPIC] = "anthropic", [GEN_DIALECT_RESPONSES] = "responses",
+    [GEN_DIALECT_OLLAMA] = "ollama",       [GEN_DIALECT_LMSTUDIO] = "lmstudio",
+    [GEN_DIALECT_LLAMA] = "llama",
+};
+#define NDIALECTS (sizeof dialects / sizeof dialects[0])
+
+/* ---- forms ---- */
+
+static const struct wire_codec *codec_of(enum wire_form f)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].dialect == d)
-            return rows[i].codec;
-    }
-    return NULL;
+    return (unsigned)f < WIRE_FORMS ? forms[f] : NULL;
 }
 
-/* The codec for a kind of request, or why there is none. */
-static int find_codec(enum gen_dialect d, enum gen_kind kind, const struct wire_codec **out,
-                      struct err *e)
+static int find_codec(enum wire_form f, const struct wire_codec **out, struct err *e)
 {
-    *out = NULL;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].dialect != d)
-            continue;
-        *out = kind == GEN_CHAT ? rows[i].codec : kind == GEN_EMBED ? rows[i].embed : NULL;
-        if (*out)
-            return 0;
-        return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries %s", rows[i].name,
-                       rows[i].embed ? "chat and embeddings only" : "chat only");
+    *out = codec_of(f);
+    return *out ? 0 : err_set(e, ERR_UNSUPPORTED, "no dialect has the form %d", (int)f);
+}
+
+static bool carries(const struct wire_codec *codec, enum gen_kind kind)
+{
+    return codec->kinds >> kind & 1;
+}
+
+const char *wire_form_name(enum wire_form f)
+{
+    const struct wire_codec *codec = codec_of(f);
+    return codec ? codec->name : "none";
+}
+
+bool wire_form_find(struct str name, enum wire_form *out)
+{
+    for (unsigned f = 0; f < WIRE_FORMS; f++) {
+        if (forms[f] && str_is(name, forms[f]->name)) {
+            *out = (enum wire_form)f;
+            return true;
+        }
     }
-    return err_set(e, ERR_INVAL, "no dialect %d", (int)d);
+    return false;
+}
+
+bool wire_form_known(enum wire_form f)
+{
+    return codec_of(f) != NULL;
+}
+
+enum gen_dialect wire_form_dialect(enum wire_form f)
+{
+    const struct wire_codec *codec = codec_of(f);
+    return codec ? codec->dialect : GEN_DIALECT_NONE;
+}
+
+enum wire_form wire_form_of(enum gen_dialect d, enum gen_kind kind)
+{
+    for (unsigned f = 0; f < WIRE_FORMS; f++) {
+        if (forms[f] && forms[f]->dialect == d && carries(forms[f], kind))
+            return (enum wire_form)f;
+    }
+    return WIRE_NONE;
 }
 
 const char *wire_dialect_name(enum gen_dialect d)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].dialect == d)
-            return rows[i].name;
-    }
-    return "none";
+    return (unsigned)d < NDIALECTS ? dialects[d] : dialects[0];
 }
 
 bool wire_dialect_find(struct str name, enum gen_dialect *out)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (str_is(name, rows[i].name)) {
-            *out = rows[i].dialect;
+    for (unsigned d = 1; d < NDIALECTS; d++) {
+        if (str_is(name, dialects[d])) {
+            *out = (enum gen_dialect)d;
             return true;
         }
     }
@@ -96,12 +226,12 @@ bool wire_dialect_find(struct str name, enum gen_dialect *out)
 
 /* ---- requests ---- */
 
-int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str body,
-                             struct arena *arena, struct gen_req **out, struct err *e)
+static int decode(enum wire_form f, bool counting, struct str body, struct arena *arena,
+                  struct gen_req **out, struct err *e)
 {
     const struct wire_codec *codec;
     json_t *v = NULL;
-    int rc = find_codec(d, kind, &codec, e);
+    int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
     if (body.n > WIRE_MAX_BODY)
@@ -109,7 +239,7 @@ int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str 
     rc = wire_json_load(body, &v, e);
     if (rc)
         return rc;
-    struct dec dec = {.a = arena, .e = e};
+    struct dec dec = {.a = arena, .e = e, .counting = counting};
     struct gen_req *r = arena_alloc(arena, sizeof *r);
     if (!r)
         rc = dec_nomem(&dec);
@@ -117,8 +247,8 @@ int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str 
         rc = err_set(e, ERR_FORMAT, "the body must be a JSON object");
     else {
         r->arena = arena;
-        r->kind = kind;
-        r->dialect = d;
+        r->kind = codec->kind;
+        r->dialect = codec->dialect;
         r->parallel_tools = -1;
         r->n = 1;
         r->zone = GEN_CLOUD;
@@ -130,20 +260,39 @@ int wire_request_decode_kind(enum gen_dialect d, enum gen_kind kind, struct str 
     return rc;
 }
 
-int wire_request_decode(enum gen_dialect d, struct str body, struct arena *arena,
+int wire_request_decode(enum wire_form f, struct str body, struct arena *arena,
                         struct gen_req **out, struct err *e)
 {
-    return wire_request_decode_kind(d, GEN_CHAT, body, arena, out, e);
+    return decode(f, false, body, arena, out, e);
 }
 
-int wire_request_encode(enum gen_dialect d, const struct gen_req *req, struct str model,
+int wire_count_decode(enum wire_form f, struct str body, struct arena *arena, struct gen_req **out,
+                      struct err *e)
+{
+    return decode(f, true, body, arena, out, e);
+}
+
+int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str model,
                         const struct wire_quirks *quirks, struct buf *out, struct err *e)
 {
     static const struct wire_quirks none;
+    static const char *const kinds[] = {
+        "chats", "bare prompts", "places to fill in", "embeddings", "rerankings",
+    };
     const struct wire_codec *codec;
-    int rc = find_codec(d, req->kind, &codec, e);
+    int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
+    if (!carries(codec, req->kind))
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries no %s here", codec->name,
+                       kinds[req->kind]);
+    if (req->load_only && codec->dialect != GEN_DIALECT_OLLAMA)
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect cannot ask that a model be loaded",
+                       codec->name);
+    if (req->kind == GEN_CHAT && !req->nmsgs && !req->load_only && f != WIRE_RESPONSES)
+        return err_set(e, ERR_INVAL, "messages: must not be empty");
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
     rc = codec->encode(&x, model);
@@ -156,13 +305,11 @@ int wire_request_encode(enum gen_dialect d, const struct gen_req *req, struct st
 
 /* ---- writers ---- */
 
-int wire_writer_new(enum gen_dialect d, const struct gen_req *req, struct str id, int64_t created,
+int wire_writer_new(enum wire_form f, const struct gen_req *req, struct str id, int64_t created,
                     struct wire_writer **out, struct err *e)
 {
-    /* A raw prompt came as a chat. */
-    enum gen_kind kind = req->kind == GEN_RAW ? GEN_CHAT : req->kind;
     const struct wire_codec *codec;
-    int rc = find_codec(d, kind, &codec, e);
+    int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
     if (!id.n || id.n > 32)
@@ -179,7 +326,7 @@ int wire_writer_new(enum gen_dialect d, const struct gen_req *req, struct str id
     w->codec = codec;
     w->req = req;
     w->created = created;
-    w->stream = req->stream && kind == GEN_CHAT;
+    w->stream = req->stream && req->kind != GEN_EMBED;
     memcpy(w->id, id.p, id.n);
     buf_init(&w->model, 1 << 16);
     if (codec->writer_new(w)) {
@@ -201,7 +348,9 @@ void wire_writer_free(struct wire_writer *w)
 
 const char *wire_writer_type(const struct wire_writer *w)
 {
-    return w->stream ? "text/event-stream" : "application/json";
+    if (!w->stream)
+        return "application/json";
+    return w->codec->lines ? "application/x-ndjson" : "text/event-stream";
 }
 
 int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
@@ -217,6 +366,7 @@ int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct 
     }
     if (ev->type == GEN_EV_USAGE) {
         w->usage = ev->usage;
+        w->times = ev->times;
         w->has_usage = true;
     }
     int rc = w->codec->write(w, ev, out, e);
@@ -228,15 +378,20 @@ int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct 
     return 0;
 }
 
-void wire_error_body(enum gen_dialect d, const struct err *err, struct buf *out)
+struct str wire_writer_whole(const struct wire_writer *w)
 {
-    const struct wire_codec *codec = codec_of(d);
+    return w->codec->whole && w->ended ? w->codec->whole(w) : STR("");
+}
+
+void wire_error_body(enum wire_form f, const struct err *err, struct buf *out)
+{
+    const struct wire_codec *codec = codec_of(f);
     (codec ? codec : &openai_codec)->error(err, out);
 }
 
-void wire_keepalive(enum gen_dialect d, struct buf *out)
+void wire_keepalive(enum wire_form f, struct buf *out)
 {
-    const struct wire_codec *codec = codec_of(d);
+    const struct wire_codec *codec = codec_of(f);
     buf_puts(out, (codec ? codec : &openai_codec)->keepalive);
 }
 
@@ -271,22 +426,18 @@ static int on_sse(void *ctx, struct str name, struct str data, struct err *e)
     return rc;
 }
 
-int wire_reader_new(enum gen_dialect d, bool streaming, struct gen_sink sink,
+int wire_reader_new(enum wire_form f, bool streaming, struct gen_sink sink,
                     struct wire_reader **out, struct err *e)
 {
-    return wire_reader_new_kind(d, GEN_CHAT, streaming, sink, out, e);
-}
-
-int wire_reader_new_kind(enum gen_dialect d, enum gen_kind kind, bool streaming,
-                         struct gen_sink sink, struct wire_reader **out, struct err *e)
-{
     const struct wire_codec *codec;
-    int rc = find_codec(d, kind, &codec, e);
+    int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
-    if (streaming && kind == GEN_EMBED)
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
+    bool rows = codec->kind == GEN_EMBED;
+    if (streaming && rows)
         return err_set(e, ERR_UPSTREAM, "a stream where rows of embeddings were asked for");
-    size_t most = kind == GEN_EMBED ? WIRE_MAX_ROWS : WIRE_MAX_ANSWER;
     struct wire_reader *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(e, ERR_NOMEM, "out of memory for the answer");
@@ -294,7 +445,10 @@ int wire_reader_new_kind(enum gen_dialect d, enum gen_kind kind, bool streaming,
     r->streaming = streaming;
     r->sink = sink;
     sse_init(&r->sse, on_sse, r);
-    buf_init(&r->body, most);
+    if (codec->max_event)
+        r->sse.line.max = r->sse.data.max = codec->max_event;
+    r->sse.lines = codec->lines;
+    buf_init(&r->body, rows ? WIRE_MAX_ROWS : WIRE_MAX_ANSWER);
     r->tmp = arena_new(4 * (size_t)WIRE_MAX_ANSWER);
     if (!r->tmp || codec->reader_new(r)) {
         wire_reader_free(r);

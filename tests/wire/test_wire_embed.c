@@ -16,7 +16,7 @@
 
 static int decode(const char *body, struct arena *a, struct gen_req **out, struct err *e)
 {
-    return wire_request_decode_kind(GEN_DIALECT_OPENAI, GEN_EMBED, str_of(body), a, out, e);
+    return wire_request_decode(WIRE_EMBEDDINGS, str_of(body), a, out, e);
 }
 
 static void inputs_of_every_form(void **state)
@@ -85,9 +85,8 @@ static void bad_requests_are_named(void **state)
     struct arena *a = arena_new(1 << 20);
     struct gen_req *r = NULL;
     struct err e = {0};
-    assert_int_equal(
-        wire_request_decode_kind(GEN_DIALECT_ANTHROPIC, GEN_EMBED, STR("{}"), a, &r, &e),
-        ERR_UNSUPPORTED);
+    assert_int_equal(wire_form_of(GEN_DIALECT_ANTHROPIC, GEN_EMBED), WIRE_NONE);
+    assert_int_equal(wire_request_decode(WIRE_NONE, STR("{}"), a, &r, &e), ERR_UNSUPPORTED);
     struct buf b = BUF_INIT(1 << 20);
     buf_puts(&b, "{\"model\":\"m\",\"input\":[\"a\"");
     for (int i = 0; i < 2048; i++)
@@ -113,7 +112,7 @@ static void requests_survive_the_trip(void **state)
         struct buf one = BUF_INIT(4096), two = BUF_INIT(4096);
         struct err e = {0};
         assert_int_equal(decode(bodies[i], a, &r, &e), 0);
-        assert_int_equal(wire_request_encode(GEN_DIALECT_OPENAI, r, r->model, NULL, &one, &e), 0);
+        assert_int_equal(wire_request_encode(WIRE_EMBEDDINGS, r, r->model, NULL, &one, &e), 0);
         buf_putc(&one, '\0');
         assert_int_equal(decode(one.p, a, &again, &e), 0);
         assert_int_equal(again->nmsgs, r->nmsgs);
@@ -125,11 +124,10 @@ static void requests_survive_the_trip(void **state)
             if (p->nids)
                 assert_memory_equal(p->ids, q->ids, p->nids * sizeof *p->ids);
         }
-        assert_int_equal(wire_request_encode(GEN_DIALECT_OPENAI, again, r->model, NULL, &two, &e),
-                         0);
+        assert_int_equal(wire_request_encode(WIRE_EMBEDDINGS, again, r->model, NULL, &two, &e), 0);
         buf_putc(&two, '\0');
         assert_string_equal(one.p, two.p);
-        assert_int_equal(wire_request_encode(GEN_DIALECT_ANTHROPIC, r, r->model, NULL, &two, &e),
+        assert_int_equal(wire_request_encode(WIRE_ANTHROPIC, r, r->model, NULL, &two, &e),
                          ERR_UNSUPPORTED);
         buf_done(&one);
         buf_done(&two);
@@ -167,7 +165,7 @@ static int read_answer(struct str body, size_t cut, struct got *g, struct err *e
     struct wire_reader *r;
     struct gen_sink sink = {take, g};
     *g = (struct got){.n = 0};
-    assert_int_equal(wire_reader_new_kind(GEN_DIALECT_OPENAI, GEN_EMBED, false, sink, &r, e), 0);
+    assert_int_equal(wire_reader_new(WIRE_EMBEDDINGS, false, sink, &r, e), 0);
     int rc = wire_reader_feed(r, str_n(body.p, cut), NULL, e);
     if (!rc)
         rc = wire_reader_feed(r, str_n(body.p + cut, body.n - cut), NULL, e);
@@ -194,7 +192,7 @@ static void answers_survive_the_trip(void **state)
         struct got g;
         struct buf body = BUF_INIT(1 << 20);
         struct err e = {0};
-        assert_int_equal(wire_writer_new(GEN_DIALECT_OPENAI, &req, STR("Abc9"), 1, &w, &e), 0);
+        assert_int_equal(wire_writer_new(WIRE_EMBEDDINGS, &req, STR("Abc9"), 1, &w, &e), 0);
         assert_string_equal(wire_writer_type(w), "application/json");
         struct gen_event ev[ROWS + 3] = {{.type = GEN_EV_START, .text = STR("the \"model\"")}};
         for (int i = 0; i < ROWS; i++)
@@ -251,9 +249,8 @@ static void bad_answers_are_refused(void **state)
     }
     struct wire_reader *r;
     struct err e = {0};
-    assert_int_not_equal(wire_reader_new_kind(GEN_DIALECT_OPENAI, GEN_EMBED, true,
-                                              (struct gen_sink){take, NULL}, &r, &e),
-                         0);
+    assert_int_not_equal(
+        wire_reader_new(WIRE_EMBEDDINGS, true, (struct gen_sink){take, NULL}, &r, &e), 0);
 }
 
 int main(void)

@@ -281,11 +281,11 @@ static void rnd_rest(struct arena *a, struct gen_req *r, bool anthropic)
     r->stream_usage = r->stream && coin();
 }
 
-static struct gen_req *rnd_req(struct arena *a, enum gen_dialect d)
+static struct gen_req *rnd_req(struct arena *a, enum wire_form d)
 {
-    bool anthropic = d == GEN_DIALECT_ANTHROPIC;
+    bool anthropic = d == WIRE_ANTHROPIC;
     struct gen_req *r = arena_alloc(a, sizeof *r);
-    r->dialect = d;
+    r->dialect = wire_form_dialect(d);
     r->n = 1;
     r->model = rnd_name(a, "model/");
     rnd_messages(a, r, anthropic);
@@ -298,7 +298,7 @@ static struct gen_req *rnd_req(struct arena *a, enum gen_dialect d)
     return r;
 }
 
-static void requests(enum gen_dialect d)
+static void requests(enum wire_form d)
 {
     for (int i = 0; i < 2000; i++) {
         struct arena *a = arena_new(16 << 20);
@@ -315,7 +315,7 @@ static void requests(enum gen_dialect d)
         canon_req(back, &got);
         if (!str_eq(buf_str(&want), buf_str(&got)))
             fail_msg("request %d differs\n%s---\n%s---\n%s", i, want.p, got.p, body.p);
-        assert_int_equal(back->dialect, d);
+        assert_int_equal(back->dialect, wire_form_dialect(d));
         buf_done(&body);
         buf_done(&want);
         buf_done(&got);
@@ -325,12 +325,12 @@ static void requests(enum gen_dialect d)
 
 static void openai_requests(void **state)
 {
-    requests(GEN_DIALECT_OPENAI);
+    requests(WIRE_OPENAI);
 }
 
 static void anthropic_requests(void **state)
 {
-    requests(GEN_DIALECT_ANTHROPIC);
+    requests(WIRE_ANTHROPIC);
 }
 
 /* ---- answers ---- */
@@ -421,10 +421,7 @@ static void rnd_script(struct script *s, const struct gen_req *r)
     bool anthropic = r->dialect == GEN_DIALECT_ANTHROPIC;
     bool logprobs = r->logprobs;
     struct gen_event *ev = add(s, GEN_EV_START, 0);
-    int32_t calls[4] = {0};
-    /* A stream of this dialect has no word for the end of a choice's last call: it is known when
-     * the choices finish. */
-    bool late = !anthropic && r->stream;
+    enum gen_reason first = GEN_END_STOP;
     ev->text = rnd_name(s->a, "model-");
     ev->id = anthropic ? STR("msg_Abc9") : STR("chatcmpl-Abc9");
     for (int32_t c = 0; c < r->n; c++) {
@@ -434,13 +431,13 @@ static void rnd_script(struct script *s, const struct gen_req *r)
         int32_t n = (int32_t)rnd(3);
         for (int32_t t = 0; t < n; t++)
             add_call(s, c, t);
-        calls[c] = n;
-        if (late && n)
-            s->n--;
-    }
-    for (int32_t c = 0; late && c < r->n; c++) {
-        if (calls[c])
-            add(s, GEN_EV_TOOL_END, c)->tool = calls[c] - 1;
+        enum gen_reason reason = n ? GEN_END_TOOLS : coin() ? GEN_END_STOP : GEN_END_LENGTH;
+        if (rnd(8) == 0)
+            reason = GEN_END_FILTER;
+        if (c == 0)
+            first = reason;
+        if (r->n > 1)
+            add(s, GEN_EV_CHOICE_END, c)->reason = reason;
     }
     ev = add(s, GEN_EV_USAGE, 0);
     ev->usage.input = 1 + rnd(1000);
@@ -449,10 +446,8 @@ static void rnd_script(struct script *s, const struct gen_req *r)
     ev->usage.output = rnd(1000);
     ev->usage.reasoning = anthropic ? 0 : rnd(10);
     ev = add(s, GEN_EV_DONE, 0);
-    ev->reason = calls[0] ? GEN_END_TOOLS : coin() ? GEN_END_STOP : GEN_END_LENGTH;
-    if (rnd(8) == 0)
-        ev->reason = GEN_END_FILTER;
-    if (anthropic && !calls[0] && coin()) {
+    ev->reason = first;
+    if (anthropic && first != GEN_END_TOOLS && coin()) {
         ev->reason = GEN_END_SEQUENCE;
         ev->text = rnd_text(s->a, false);
     }
@@ -462,7 +457,8 @@ static void write_all(const struct gen_req *r, const struct script *s, struct bu
 {
     struct wire_writer *w;
     struct err e = {0};
-    assert_int_equal(wire_writer_new(r->dialect, r, STR("Abc9"), 1700000000, &w, &e), 0);
+    assert_int_equal(
+        wire_writer_new(wire_form_of(r->dialect, GEN_CHAT), r, STR("Abc9"), 1700000000, &w, &e), 0);
     for (size_t i = 0; i < s->n; i++) {
         if (wire_writer_event(w, &s->ev[i], out, &e))
             fail_msg("write: %s", e.msg);
@@ -472,7 +468,7 @@ static void write_all(const struct gen_req *r, const struct script *s, struct bu
 }
 
 /* Feeds text[0..n) cut at `cut`; the code of the end. */
-static int read_cut(enum gen_dialect d, bool stream, struct str text, size_t cut,
+static int read_cut(enum wire_form d, bool stream, struct str text, size_t cut,
                     struct canon_sink *sink, struct err *e)
 {
     struct wire_reader *r;
@@ -497,13 +493,14 @@ static void check_answer(const struct gen_req *r, const struct script *s, int nu
         to.event(to.ctx, &s->ev[i]);
     canon_sink_flush(&want);
     write_all(r, s, &bytes);
+    canon_dump(wire_dialect_name(r->dialect), number, buf_str(&bytes));
     /* Every place for the first scripts, a spread for the rest. */
     size_t step = number < 12 ? 1 : 1 + bytes.n / 12;
     for (size_t cut = 0; cut <= bytes.n; cut += step) {
         struct canon_sink got;
         struct err e = {0};
         canon_sink_init(&got, true);
-        if (read_cut(r->dialect, r->stream, buf_str(&bytes), cut, &got, &e))
+        if (read_cut(wire_form_of(r->dialect, GEN_CHAT), r->stream, buf_str(&bytes), cut, &got, &e))
             fail_msg("answer %d cut at %zu: %s\n%s", number, cut, e.msg, bytes.p);
         if (!str_eq(buf_str(&want.text), buf_str(&got.text)))
             fail_msg("answer %d cut at %zu differs\n%s---\n%s---\n%s", number, cut, want.text.p,
@@ -541,16 +538,16 @@ static void merge_texts(struct script *s)
     s->n = n;
 }
 
-static void answers(enum gen_dialect d)
+static void answers(enum wire_form d)
 {
     for (int i = 0; i < 250; i++) {
         struct arena *a = arena_new(16 << 20);
-        struct gen_req r = {.dialect = d, .n = 1, .stream_usage = true};
+        struct gen_req r = {.dialect = wire_form_dialect(d), .n = 1, .stream_usage = true};
         struct script s = {.a = a};
         seed = 0xd1342543de82ef95u * (uint64_t)(i + 1);
         r.stream = coin();
-        r.n = d == GEN_DIALECT_OPENAI ? 1 + (int32_t)rnd(3) : 1;
-        r.logprobs = d == GEN_DIALECT_OPENAI && coin();
+        r.n = d == WIRE_OPENAI ? 1 + (int32_t)rnd(3) : 1;
+        r.logprobs = d == WIRE_OPENAI && coin();
         rnd_script(&s, &r);
         if (!r.stream)
             merge_texts(&s);
@@ -561,27 +558,28 @@ static void answers(enum gen_dialect d)
 
 static void openai_answers(void **state)
 {
-    answers(GEN_DIALECT_OPENAI);
+    answers(WIRE_OPENAI);
 }
 
 static void anthropic_answers(void **state)
 {
-    answers(GEN_DIALECT_ANTHROPIC);
+    answers(WIRE_ANTHROPIC);
 }
 
 /* Where the stream says that it is whole: before that byte, no prefix may end in DONE. */
-static size_t whole_from(enum gen_dialect d, struct str bytes)
+static size_t whole_from(enum wire_form d, struct str bytes)
 {
-    struct str mark = d == GEN_DIALECT_OPENAI ? STR("\"finish_reason\":\"")
-                                              : STR("data: {\"type\":\"message_stop\"}");
+    struct str mark =
+        d == WIRE_OPENAI ? STR("\"finish_reason\":\"") : STR("data: {\"type\":\"message_stop\"}");
     return str_find(bytes, mark, 0);
 }
 
-static void prefixes(enum gen_dialect d)
+static void prefixes(enum wire_form d)
 {
     for (int i = 0; i < 16; i++) {
         struct arena *a = arena_new(16 << 20);
-        struct gen_req r = {.dialect = d, .n = 1, .stream = true, .stream_usage = true};
+        struct gen_req r = {
+            .dialect = wire_form_dialect(d), .n = 1, .stream = true, .stream_usage = true};
         struct script s = {.a = a};
         struct buf bytes = BUF_INIT(1 << 20);
         seed = 0xbf58476d1ce4e5b9u * (uint64_t)(i + 1);
@@ -607,8 +605,8 @@ static void prefixes(enum gen_dialect d)
 
 static void no_prefix_is_whole(void **state)
 {
-    prefixes(GEN_DIALECT_OPENAI);
-    prefixes(GEN_DIALECT_ANTHROPIC);
+    prefixes(WIRE_OPENAI);
+    prefixes(WIRE_ANTHROPIC);
 }
 
 /* ---- single facts ---- */
@@ -641,7 +639,7 @@ static void interleaved_calls_become_blocks(void **state)
     add(&s, GEN_EV_DONE, 0)->reason = GEN_END_TOOLS;
     write_all(&r, &s, &bytes);
     canon_sink_init(&got, true);
-    assert_int_equal(read_cut(r.dialect, true, buf_str(&bytes), 9, &got, &e), 0);
+    assert_int_equal(read_cut(WIRE_ANTHROPIC, true, buf_str(&bytes), 9, &got, &e), 0);
     assert_string_equal(got.text.p, "start id=\"msg_Abc9\" text=\"m\"\n"
                                     "tool_begin tool=0 id=\"i0\" name=\"n0\"\n"
                                     "tool_args tool=0 text=\"{\\\"a\\\":1}\"\n"
@@ -664,7 +662,7 @@ static void a_reader_that_is_cancelled_is_silent(void **state)
     struct err e = {0};
     canon_sink_init(&got, false);
     got.answer = GEN_CANCEL;
-    assert_int_equal(wire_reader_new(GEN_DIALECT_OPENAI, true, canon_sink_of(&got), &r, &e), 0);
+    assert_int_equal(wire_reader_new(WIRE_OPENAI, true, canon_sink_of(&got), &r, &e), 0);
     assert_int_equal(wire_reader_feed(r, text, &verdict, &e), 0);
     assert_int_equal(verdict, GEN_CANCEL);
     assert_string_equal(got.text.p, "start\n");
@@ -675,15 +673,14 @@ static void a_reader_that_is_cancelled_is_silent(void **state)
 static void in_band_errors_have_their_code(void **state)
 {
     static const struct {
-        enum gen_dialect d;
+        enum wire_form d;
         const char *text;
         int code;
     } rows[] = {
-        {GEN_DIALECT_OPENAI, "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n",
-         ERR_RATE},
-        {GEN_DIALECT_OPENAI, "data: {\"error\":{\"message\":\"x\",\"type\":\"server_error\"}}\n\n",
+        {WIRE_OPENAI, "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n", ERR_RATE},
+        {WIRE_OPENAI, "data: {\"error\":{\"message\":\"x\",\"type\":\"server_error\"}}\n\n",
          ERR_UPSTREAM},
-        {GEN_DIALECT_ANTHROPIC,
+        {WIRE_ANTHROPIC,
          "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
          "\"message\":\"Overloaded\"}}\n\n",
          ERR_OVERLOAD},
@@ -711,11 +708,12 @@ static void error_bodies_survive_the_trip(void **state)
         {ERR_OVERLOAD, 529, ERR_OVERLOAD},
     };
     for (int d = GEN_DIALECT_OPENAI; d <= GEN_DIALECT_ANTHROPIC; d++) {
+        enum wire_form f = wire_form_of((enum gen_dialect)d, GEN_CHAT);
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
             struct buf body = BUF_INIT(4096);
             struct err e, back = {0};
             err_set(&e, rows[i].code, "messages[0].content: what \"went\" wrong");
-            wire_error_body((enum gen_dialect)d, &e, &body);
+            wire_error_body(f, &e, &body);
             assert_int_equal(
                 wire_error_decode((enum gen_dialect)d, rows[i].status, buf_str(&body), 7, &back),
                 rows[i].back);
@@ -736,8 +734,7 @@ static void limits_hold(void **state)
     for (int stream = 0; stream <= 1; stream++) {
         int rc = 0, n = 0;
         canon_sink_init(&got, false);
-        assert_int_equal(wire_reader_new(GEN_DIALECT_OPENAI, stream, canon_sink_of(&got), &r, &e),
-                         0);
+        assert_int_equal(wire_reader_new(WIRE_OPENAI, stream, canon_sink_of(&got), &r, &e), 0);
         while (!rc && n++ < 1000)
             rc = wire_reader_feed(r, str_n(piece, sizeof piece), NULL, &e);
         assert_int_equal(rc, ERR_UPSTREAM);

@@ -1,4 +1,4 @@
-/* wire_replay.c: wire_replay DIALECT answer|stream|request|error SPLIT < body
+/* wire_replay.c: wire_replay FORM answer|stream|request|error SPLIT < body
  * Decodes the body, fed in pieces of SPLIT bytes (0: at once), and prints it as wire_canon does;
  * exit code 1 and the error's code and message when it is refused. SPLIT of an error is its HTTP
  * status. `request` also encodes what it decoded, decodes that again, and fails unless both are the
@@ -19,7 +19,7 @@ static int refuse(const struct err *e)
 }
 
 /* first, body, second: what was decoded, its encoding, what that decodes to. */
-static int there_and_back(enum gen_dialect d, struct arena *a, struct buf *first, struct buf *body,
+static int there_and_back(enum wire_form d, struct arena *a, struct buf *first, struct buf *body,
                           struct buf *second)
 {
     struct gen_req *r, *again;
@@ -39,7 +39,7 @@ static int there_and_back(enum gen_dialect d, struct arena *a, struct buf *first
     return 1;
 }
 
-static int replay_request(enum gen_dialect d)
+static int replay_request(enum wire_form d)
 {
     struct arena *a = arena_new(256 << 20);
     struct buf first = BUF_INIT(256 << 20), body = BUF_INIT(256 << 20);
@@ -52,7 +52,7 @@ static int replay_request(enum gen_dialect d)
     return rc;
 }
 
-static int replay_answer(enum gen_dialect d, bool stream, size_t split)
+static int replay_answer(enum wire_form d, bool stream, size_t split)
 {
     struct canon_sink sink;
     struct wire_reader *r;
@@ -76,25 +76,25 @@ static int replay_answer(enum gen_dialect d, bool stream, size_t split)
     return rc ? refuse(&e) : 0;
 }
 
-static int replay(enum gen_dialect d, const char *what, size_t split)
+static int replay(enum wire_form d, const char *what, size_t split)
 {
     struct err e = {0};
     if (!strcmp(what, "request"))
         return replay_request(d);
     if (strcmp(what, "error"))
         return replay_answer(d, !strcmp(what, "stream"), split);
-    wire_error_decode(d, (int)split, buf_str(&input), 0, &e);
+    wire_error_decode(wire_form_dialect(d), (int)split, buf_str(&input), 0, &e);
     printf("%s %s\n", err_name(e.code), e.msg);
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    enum gen_dialect d;
+    enum wire_form d;
     char chunk[65536];
     size_t n;
-    if (argc != 4 || !wire_dialect_find(str_of(argv[1]), &d)) {
-        fprintf(stderr, "usage: wire_replay DIALECT answer|stream|request|error SPLIT < body\n");
+    if (argc != 4 || !wire_form_find(str_of(argv[1]), &d)) {
+        fprintf(stderr, "usage: wire_replay FORM answer|stream|request|error SPLIT < body\n");
         return 2;
     }
     while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
