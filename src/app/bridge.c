@@ -103,7 +103,9 @@ static void put_logprobs(char **at, const struct gen_event *from, struct gen_eve
 static struct node *copy(const struct gen_event *ev)
 {
     size_t floats = ev->nembedding * sizeof *ev->embedding;
-    size_t bytes = logprob_bytes(ev) + floats + ev->text.n + ev->id.n + ev->name.n;
+    size_t ids = (ev->nids * sizeof *ev->ids + 7) / 8 * 8; /* what follows stays aligned */
+    size_t bytes =
+        logprob_bytes(ev) + ids + floats + ev->text.n + ev->id.n + ev->name.n + ev->raw.n;
     struct node *n = malloc(sizeof *n + bytes + 8);
     if (!n)
         return NULL;
@@ -111,11 +113,16 @@ static struct node *copy(const struct gen_event *ev)
     n->ev = *ev;
     n->bytes = bytes;
     char *at = n->data + (8 - (uintptr_t)n->data % 8) % 8;
+    if (ev->nids) {
+        n->ev.ids = memcpy(at, ev->ids, ev->nids * sizeof *ev->ids);
+        at += ids;
+    }
     if (ev->nlogprobs)
         put_logprobs(&at, ev, &n->ev);
     n->ev.text = put_str(&at, ev->text);
     n->ev.id = put_str(&at, ev->id);
     n->ev.name = put_str(&at, ev->name);
+    n->ev.raw = put_str(&at, ev->raw);
     if (floats) {
         /* Events carry text or a vector, never both, so `at` is still aligned here. */
         n->ev.embedding = put(&at, ev->embedding, floats);

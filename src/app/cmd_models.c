@@ -14,22 +14,29 @@
 
 static int open_library(const struct settings *s, struct library **l, struct err *e)
 {
-    struct library_params p = {.home = s->home};
+    struct library_params p = pulling_params(s, NULL);
     return library_open(&p, l, e);
+}
+
+static void text_json(struct buf *out, const char *key, const char *text)
+{
+    buf_printf(out, ",\"%s\":", key);
+    buf_json_str(out, str_of(text));
 }
 
 static void item_json(const struct library_item *it, struct buf *out)
 {
     buf_puts(out, "{\"name\":");
     buf_json_str(out, str_of(it->name));
-    buf_puts(out, ",\"path\":");
-    buf_json_str(out, str_of(it->path));
-    buf_puts(out, ",\"sha256\":");
-    buf_json_str(out, str_of(it->sha256));
-    buf_puts(out, ",\"source\":");
-    buf_json_str(out, str_of(it->source));
-    buf_puts(out, ",\"licence\":");
-    buf_json_str(out, str_of(it->licence));
+    text_json(out, "path", it->path);
+    text_json(out, "store", it->store);
+    text_json(out, "sha256", it->sha256);
+    text_json(out, "source", it->source);
+    text_json(out, "licence", it->licence);
+    if (it->base[0])
+        text_json(out, "base", it->base);
+    if (it->note[0])
+        text_json(out, "note", it->note);
     buf_printf(out, ",\"bytes\":%llu,\"added_ms\":%lld}", (unsigned long long)it->size,
                (long long)it->added_ms);
 }
@@ -50,17 +57,26 @@ int cmd_pull(const struct settings *s, int argc, char **argv)
     return code;
 }
 
+/* Whose the file is. */
+static const char *where(const char *store)
+{
+    return strcmp(store, "ollama") == 0     ? "Ollama"
+           : strcmp(store, "lmstudio") == 0 ? "LM Studio"
+                                            : "weir";
+}
+
 static void list_text(const struct library_list *list, struct buf *out)
 {
     char when[32];
     if (list->n == 0)
         buf_puts(out, "no model is here; weir pull NAME brings one (weir pull smollm2:135m)\n");
     else
-        buf_printf(out, "%-28s %10s  %-12s %s\n", "name", "size", "sha256", "added");
+        buf_printf(out, "%-28s %10s  %-12s %-10s  %s\n", "name", "size", "sha256", "added",
+                   "where");
     for (size_t i = 0; i < list->n; i++) {
         const struct library_item *it = &list->items[i];
-        buf_printf(out, "%-28s %7.1f MB  %-12.12s %.10s\n", it->name, (double)it->size / 1e6,
-                   it->sha256, it->added_ms ? clock_iso(it->added_ms, when) : "");
+        buf_printf(out, "%-28s %7.1f MB  %-12.12s %-10.10s  %s\n", it->name, (double)it->size / 1e6,
+                   it->sha256, it->added_ms ? clock_iso(it->added_ms, when) : "", where(it->store));
     }
 }
 
@@ -192,11 +208,27 @@ static void memory_json(const struct shown *o, struct buf *out)
     buf_puts(out, "}");
 }
 
+/* What the record says; params and messages are JSON already. */
+static void texts_json(const struct library_texts *t, struct buf *out)
+{
+    if (t->template_text[0])
+        text_json(out, "record_template", t->template_text);
+    if (t->system[0])
+        text_json(out, "system", t->system);
+    if (t->params[0])
+        buf_printf(out, ",\"parameters\":%s", t->params);
+    if (t->messages[0])
+        buf_printf(out, ",\"messages\":%s", t->messages);
+    if (t->licence_text[0])
+        text_json(out, "licence_text", t->licence_text);
+}
+
 static void show_json(const struct shown *o, struct buf *out)
 {
     const struct model_traits *t = model_traits(o->model);
     buf_puts(out, "{\"file\":");
     item_json(&o->it, out);
+    texts_json(&o->it.texts, out);
     buf_puts(out, ",\"title\":");
     buf_json_str(out, o->name);
     buf_printf(out,
@@ -238,6 +270,27 @@ static void memory_text(const struct shown *o, struct buf *out)
         buf_printf(out, "    does not fit: %.1f MB are free\n", (double)have / 1e6);
 }
 
+/* Each text under its name, its lines set in. */
+static void indented(const char *name, const char *text, struct buf *out)
+{
+    struct str line, rest = str_of(text);
+    if (rest.n)
+        buf_printf(out, "\n  %s\n", name);
+    for (bool more = rest.n > 0; more;) {
+        more = str_cut(rest, '\n', &line, &rest);
+        if (more || line.n)
+            buf_printf(out, "    %.*s\n", STR_ARG(line));
+    }
+}
+
+static void texts_text(const struct library_texts *t, struct buf *out)
+{
+    indented("parameters of its record", t->params, out);
+    indented("system prompt of its record", t->system, out);
+    indented("template of its record", t->template_text, out);
+    indented("messages of its record", t->messages, out);
+}
+
 static void show_text(const struct shown *o, struct buf *out)
 {
     const struct model_traits *t = model_traits(o->model);
@@ -245,6 +298,14 @@ static void show_text(const struct shown *o, struct buf *out)
     if (o->name.n)
         buf_printf(out, "  title       %.*s\n", STR_ARG(o->name));
     buf_printf(out, "  file        %s (%.1f MB)\n", o->it.path, (double)o->it.size / 1e6);
+    if (o->it.store[0] && !o->it.managed)
+        buf_printf(out, "  where       %s's own store, used in place\n", where(o->it.store));
+    if (o->it.source[0])
+        buf_printf(out, "  source      %s\n", o->it.source);
+    if (o->it.base[0])
+        buf_printf(out, "  made from   %s\n", o->it.base);
+    if (o->it.note[0])
+        buf_printf(out, "  note        %s\n", o->it.note);
     if (o->it.sha256[0])
         buf_printf(out, "  sha256      %s\n", o->it.sha256);
     if (o->it.licence[0])
@@ -262,6 +323,25 @@ static void show_text(const struct shown *o, struct buf *out)
         buf_printf(out, "  template    %s\n", o->template.n ? "yes" : "none: raw prompts only");
     if (!o->tok)
         buf_puts(out, "  tokenizer   none that weir knows\n");
+    texts_text(&o->it.texts, out);
+}
+
+static int show_modelfile(const struct settings *s, const char *name)
+{
+    struct library *l = NULL;
+    struct library_item it = {0};
+    struct buf out = BUF_INIT((size_t)16 << 20);
+    struct err e = {0};
+    int rc = open_library(s, &l, &e);
+    if (rc == 0)
+        rc = library_find(l, name, &it, &e);
+    if (rc == 0)
+        library_modelfile_write(&it, &out);
+    int code = rc ? command_fail(&e) : command_print(&out);
+    library_item_done(&it);
+    library_free(l);
+    buf_done(&out);
+    return code;
 }
 
 int cmd_show(const struct settings *s, int argc, char **argv)
@@ -271,6 +351,8 @@ int cmd_show(const struct settings *s, int argc, char **argv)
     struct err e = {0};
     if (argc != 1)
         return command_usage(command_find("show"), "one model is needed");
+    if (s->as_modelfile)
+        return show_modelfile(s, argv[0]);
     int rc = open_shown(s, argv[0], &o, &e);
     if (rc == 0 && s->json)
         show_json(&o, &out);

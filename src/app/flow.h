@@ -24,6 +24,7 @@ struct flow {
         gone; /* gone: the client left; nothing is written any more, all is still booked */
 
     /* the request */
+    uint64_t caller;
     struct arena *arena;
     struct gen_req *req;
     struct str body, zone_header, preset_header, conversation, client, latency;

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "endpoints.h"
+#include "keys.h"
 #include "log.h"
 #include "models.h"
 #include "pipeline.h"
@@ -187,14 +188,26 @@ static int listen_local(struct house *h, struct err *e)
     return net_server_new(h->loop, &p, &h->local, e);
 }
 
+/* Every connection is a descriptor, and so are those that are refused, models, the database and
+ * connections to providers. Where the system allows fewer, fewer clients are let in: a 503 is
+ * better than an accept that fails. */
+static int connections_within(int wanted)
+{
+    const size_t others = 1536;
+    size_t files = net_raise_files((size_t)wanted + others);
+    if (files >= (size_t)wanted + others)
+        return wanted;
+    return files > 2 * others ? (int)(files - others) : (int)(files / 2);
+}
+
 static int listen_tcp(struct house *h, struct err *e)
 {
     const struct settings *s = h->s;
     const char *host = strcmp(s->host, "localhost") == 0 ? "127.0.0.1" : s->host;
-    if (!is_loopback(host) && (!s->api_key || !*s->api_key))
+    if (!is_loopback(host) && !keys_any(h->keys))
         return err_set(e, ERR_POLICY,
-                       "listening on %s lets other machines in: set an API key first (api-key in "
-                       "weir.conf, or WEIR_API_KEY)",
+                       "listening on %s lets other machines in: set an API key first (weir key "
+                       "create, api-key in weir.conf, or WEIR_API_KEY)",
                        host);
     int rc = list_split(s->allow_origin, &h->origins, e);
     if (rc == 0)
@@ -203,7 +216,7 @@ static int listen_tcp(struct house *h, struct err *e)
         return rc;
     struct net_server_params p = {.host = host,
                                   .port = (int)s->port,
-                                  .max_connections = (int)s->connections,
+                                  .max_connections = connections_within((int)s->connections),
                                   .allow_origins = (const char *const *)h->origins,
                                   .allow_hosts = (const char *const *)h->hosts,
                                   .request = endpoints_public,
@@ -248,6 +261,8 @@ static int open_rooms(struct house *h, bool serve, struct err *e)
     if (rc == 0)
         rc = models_new(h, &h->models, e);
     if (rc == 0)
+        rc = keys_open(h->s->home, h->s->api_key, &h->keys, e);
+    if (rc == 0)
         rc = listen_local(h, e);
     if (rc == 0 && serve)
         rc = listen_tcp(h, e);
@@ -281,6 +296,7 @@ void house_free(struct house *h)
     if (h->tcp)
         net_server_close(h->tcp);
     models_free(h->models);
+    keys_free(h->keys);
     provider_table_free(h->providers);
     egress_free(h->egress);
     net_loop_free(h->loop);

@@ -3,6 +3,7 @@
 #include "models_int.h"
 
 #include "log.h"
+#include "pulling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ int models_new(struct house *h, struct models **out, struct err *e)
     struct models *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(e, ERR_NOMEM, "out of memory");
-    struct library_params p = {.home = h->s->home};
+    struct library_params p = pulling_params(h->s, NULL);
     int rc = library_open(&p, &m->library, e);
     if (rc) {
         free(m);
@@ -83,7 +84,7 @@ static struct models_entry *entry_new(const struct library_item *it)
     en->name = strdup(it->name);
     en->path = strdup(it->path);
     en->bytes = it->size;
-    en->from_path = !it->managed;
+    en->from_path = !it->store[0];
     if (!en->name || !en->path) {
         entry_free(en);
         return NULL;
@@ -92,10 +93,11 @@ static struct models_entry *entry_new(const struct library_item *it)
     return en;
 }
 
-static struct models_entry *by_path(struct models *m, const char *path)
+/* Two models may lie in one file: their names tell them apart. A path names any of them. */
+static struct models_entry *entry_of(struct models *m, const struct library_item *it)
 {
     for (struct models_entry *en = m->first; en; en = en->next)
-        if (strcmp(en->path, path) == 0)
+        if (strcmp(en->path, it->path) == 0 && (!it->store[0] || strcmp(en->name, it->name) == 0))
             return en;
     return NULL;
 }
@@ -110,7 +112,8 @@ static void insert(struct models *m, struct models_entry *en)
 static bool listed(const struct library_list *list, const struct models_entry *en)
 {
     for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->items[i].path, en->path) == 0)
+        if (strcmp(list->items[i].path, en->path) == 0 &&
+            strcmp(list->items[i].name, en->name) == 0)
             return true;
     return false;
 }
@@ -139,7 +142,7 @@ void models_refresh(struct models *m)
     }
     forget_missing(m, &list);
     for (size_t i = 0; i < list.n; i++) {
-        struct models_entry *en = by_path(m, list.items[i].path) ? NULL : entry_new(&list.items[i]);
+        struct models_entry *en = entry_of(m, &list.items[i]) ? NULL : entry_new(&list.items[i]);
         if (en)
             insert(m, en);
     }
@@ -165,8 +168,8 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
     text[name.n] = '\0';
     if (library_find(m->library, text, &it, e) != 0)
         return NULL;
-    struct models_entry *en = by_path(m, it.path);
-    if (!en && (it.managed || paths) && (en = entry_new(&it)))
+    struct models_entry *en = entry_of(m, &it);
+    if (!en && (it.store[0] || paths) && (en = entry_new(&it)))
         insert(m, en);
     if (en && en->from_path && !paths)
         en = NULL;

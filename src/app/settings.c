@@ -18,7 +18,8 @@
 #define OPENING (CMD_SERVE | CMD_ASK | CMD_RUN | CMD_HELLO | CMD_BENCH | CMD_EVAL)
 #define DATA                                                                                       \
     (CMD_ASK | CMD_LIST | CMD_SHOW | CMD_FIT | CMD_ROUTE | CMD_COST | CMD_BREAKEVEN |              \
-     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL)
+     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL | CMD_PS |         \
+     CMD_CREATE | CMD_VERIFY)
 
 static const struct option table[] = {
     /* name, letter, type, field, value, default, min, max, commands, config, help */
@@ -81,7 +82,7 @@ static const struct option table[] = {
      "web pages from elsewhere that may call the server"},
     {"allow-host", 0, OPTION_TEXT, AT(allow_host), "NAME,...", NULL, 0, 0, CMD_SERVE, true,
      "further names this server is called by"},
-    {"connections", 0, OPTION_INT, AT(connections), "N", "1024", 1, 65536, CMD_SERVE, true,
+    {"connections", 0, OPTION_INT, AT(connections), "N", "4096", 1, 65536, CMD_SERVE, true,
      "connections at once"},
     {"ctx", 'c', OPTION_INT, AT(ctx), "N", "0", 0, 1e9, OPENING | CMD_SHOW, true,
      "context of a session in tokens; 0: the model's, within free memory"},
@@ -125,7 +126,8 @@ static const struct option table[] = {
      "share of today's cloud spend that local models can take over"},
 
     {"json", 0, OPTION_BOOL, AT(json), NULL, "false", 0, 0, DATA, false, "print JSON"},
-    {"quiet", 'q', OPTION_BOOL, AT(quiet), NULL, "false", 0, 0, CMD_ASK | CMD_PULL | CMD_RUN, false,
+    {"quiet", 'q', OPTION_BOOL, AT(quiet), NULL, "false", 0, 0,
+     CMD_ASK | CMD_PULL | CMD_RUN | CMD_CREATE | CMD_VERIFY, false,
      "no progress and no statistics"},
     {"verbose", 'v', OPTION_BOOL, AT(verbose), NULL, "false", 0, 0, CMD_ALL, true,
      "say more on standard error"},
@@ -147,6 +149,17 @@ static const struct option table[] = {
      "cut a line that is longer than the model's context"},
     {"messages", 0, OPTION_TEXT, AT(messages_file), "FILE", NULL, 0, 0, CMD_TEMPLATE, false,
      "JSON: a list of messages, or an object with messages, tools and more"},
+    {"registry", 0, OPTION_TEXT, AT(registry), "URL", "https://registry.ollama.ai", 0, 0,
+     CMD_PULL | CMD_CREATE, true, "where NAME:TAG is pulled from"},
+    {"hub", 0, OPTION_TEXT, AT(hub), "URL", "https://huggingface.co", 0, 0, CMD_PULL | CMD_CREATE,
+     true, "where hf.co/ORG/REPO is pulled from; HF_TOKEN is sent there and nowhere else"},
+    {"other-stores", 0, OPTION_BOOL, AT(other_stores), NULL, "true", 0, 0,
+     CMD_LIST | CMD_PULL | CMD_SERVE | CMD_VERIFY, true,
+     "use the models of Ollama and LM Studio on this machine, where they lie"},
+    {"file", 'f', OPTION_TEXT, AT(modelfile), "FILE", "Modelfile", 0, 0, CMD_CREATE, false,
+     "the Modelfile; -: standard input"},
+    {"modelfile", 0, OPTION_BOOL, AT(as_modelfile), NULL, "false", 0, 0, CMD_SHOW, false,
+     "print it as a Modelfile"},
     {"help", 'h', OPTION_BOOL, AT(help), NULL, "false", 0, 0, CMD_ALL, false, "this help"},
 };
 #define NTABLE (sizeof table / sizeof table[0])

@@ -29,7 +29,9 @@ enum {
     CMD_HELLO = 1 << 17,
     CMD_HELP = 1 << 18,
     CMD_EMBED = 1 << 19,
-    /* 20 to 22: create, verify, cp */
+    CMD_CREATE = 1 << 20,
+    CMD_VERIFY = 1 << 21,
+    CMD_CP = 1 << 22,
     CMD_PS = 1 << 23,
     CMD_STOP = 1 << 24,
     CMD_KEY = 1 << 25,
@@ -70,6 +72,10 @@ struct settings {
     bool exact;
     int64_t dimensions; /* embed; 0: all */
     bool truncate;
+
+    /* the library */
+    char *registry, *hub, *modelfile;
+    bool other_stores, as_modelfile;
 
     char *home; /* $WEIR_HOME or ~/.weir */
     bool temperature_set, top_p_set, top_k_set, min_p_set, seed_set;

@@ -66,16 +66,20 @@ void egress_cancel(
 
 /* A download that a person asked for: blocking, on the caller's thread, carries no request's data.
  * Follows redirects (each hop checked and logged; Authorization dropped when the host changes).
- * offset: resume by Range. *status is the last response's status: whatever it is, the answer is 0
- * and `head` has been called; `data` gets the body of a 2xx only. ranged false after an offset: the
- * file comes from its beginning (the server knows no ranges, or the file changed). */
+ * offset: resume by Range; length: no more than so many bytes from there, 0: to the end. *status is
+ * the last response's status: whatever it is, the answer is 0 and `head` has been called; `data`
+ * gets the body of a 2xx only. ranged false after an offset: the file comes from its beginning (the
+ * server knows no ranges, or the file changed); ranged false with a 206: other bytes than were
+ * asked for, none of which are handed out (ERR_UPSTREAM). */
 struct egress_fetch {
     const char *url;
     const char *rule; /* "pull" */
     const char *const *headers;
-    uint64_t offset;
+    uint64_t offset, length;
     const char *if_range; /* an ETag; NULL */
     int connect_ms, idle_ms;
+    int (*link)(void *ctx, struct str value); /* the Link header, before head; NULL: not wanted */
+    int (*tick)(void *ctx); /* about once a second, and oftener; non-zero: ERR_CANCELLED. NULL */
     int (*head)(void *ctx, int status, uint64_t total, struct str etag,
                 bool ranged);                 /* total 0: unknown */
     int (*data)(void *ctx, struct str bytes); /* non-zero: stop, that is the return value */

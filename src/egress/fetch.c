@@ -16,9 +16,9 @@ struct hop {
     const struct egress_fetch *f;
     CURL *easy;
     struct dial dial;
-    char *location, *etag;
-    uint64_t total;       /* of the whole file; 0: unknown */
-    uint64_t range_start; /* of a 206 */
+    char *location, *etag, *link;
+    uint64_t total;                  /* of the whole file; 0: unknown */
+    uint64_t range_start, range_end; /* of a 206; both are in it */
     bool has_range, headed, redirect, skip;
     int stop; /* what a callback of the caller's returned, or our own code */
     int status;
@@ -45,7 +45,7 @@ static void keep(char **to, struct str value)
 }
 
 /* "bytes 100-199/200", or "/" and a star where the whole is unknown. */
-static bool content_range(struct str v, uint64_t *start, uint64_t *total)
+static bool content_range(struct str v, uint64_t *start, uint64_t *end, uint64_t *total)
 {
     struct str unit, rest, range, whole, from, to;
     uint64_t a, b, t = 0;
@@ -56,6 +56,7 @@ static bool content_range(struct str v, uint64_t *start, uint64_t *total)
     if (!str_is(whole, "*") && (!str_to_u64(whole, &t) || t <= b))
         return false;
     *start = a;
+    *end = b;
     *total = t;
     return true;
 }
@@ -64,9 +65,18 @@ static void begin_answer(struct hop *h)
 {
     free(h->location);
     free(h->etag);
-    h->location = h->etag = NULL;
+    free(h->link);
+    h->location = h->etag = h->link = NULL;
     h->total = 0;
     h->has_range = false;
+}
+
+/* Not other bytes than were asked for. */
+static bool right_range(const struct hop *h)
+{
+    const struct egress_fetch *f = h->f;
+    return h->has_range && h->range_start == f->offset &&
+           (f->length == 0 || h->range_end - h->range_start < f->length);
 }
 
 static int tell_head(struct hop *h)
@@ -74,13 +84,18 @@ static int tell_head(struct hop *h)
     const struct egress_fetch *f = h->f;
     curl_off_t length = -1;
     bool ranged = h->status == 206;
-    if (ranged && (!h->has_range || h->range_start != f->offset))
-        return ERR_UPSTREAM; /* other bytes than were asked for */
+    if (ranged && !right_range(h)) { /* head may say why; whatever it says, this is the end */
+        int said = f->head ? f->head(f->ctx, h->status, h->total, str_of(h->etag), false) : 0;
+        return said ? said : ERR_UPSTREAM;
+    }
     if (!ranged) {
         curl_easy_getinfo(h->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         h->total = length > 0 ? (uint64_t)length : 0;
     }
     h->skip = h->status < 200 || h->status >= 300;
+    int rc = f->link && h->link ? f->link(f->ctx, str_of(h->link)) : 0;
+    if (rc != 0)
+        return rc;
     return f->head ? f->head(f->ctx, h->status, h->total, str_of(h->etag), ranged) : 0;
 }
 
@@ -94,9 +109,10 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         begin_answer(h);
     keep(&h->location, header_value(line, "location"));
     keep(&h->etag, header_value(line, "etag"));
+    keep(&h->link, header_value(line, "link"));
     struct str range = header_value(line, "content-range");
     if (range.p)
-        h->has_range = content_range(range, &h->range_start, &h->total);
+        h->has_range = content_range(range, &h->range_start, &h->range_end, &h->total);
     if (str_trim(line).n > 0 || h->headed)
         return n;
     curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -125,10 +141,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     struct hop *h = ctx;
-    if (egress_now_ms() - h->heard_ms <= (uint64_t)h->idle_ms)
-        return 0;
-    h->stop = ERR_TIMEOUT;
-    return 1;
+    if (h->f->tick && h->f->tick(h->f->ctx) != 0)
+        h->stop = ERR_CANCELLED;
+    else if (egress_now_ms() - h->heard_ms > (uint64_t)h->idle_ms)
+        h->stop = ERR_TIMEOUT;
+    return h->stop != 0;
 }
 
 /* ---- one hop ---- */
@@ -139,9 +156,13 @@ static void set_range(struct hop *h)
     char line[512];
     /* A weak tag says only that a file means the same: its bytes may differ. */
     bool weak = f->if_range && strncmp(f->if_range, "W/", 2) == 0;
-    if (f->offset == 0 || weak)
+    if ((f->offset == 0 && f->length == 0) || weak)
         return;
-    snprintf(line, sizeof line, "%llu-", (unsigned long long)f->offset);
+    if (f->length && f->length <= UINT64_MAX - f->offset)
+        snprintf(line, sizeof line, "%llu-%llu", (unsigned long long)f->offset,
+                 (unsigned long long)(f->offset + f->length - 1));
+    else
+        snprintf(line, sizeof line, "%llu-", (unsigned long long)f->offset);
     curl_easy_setopt(h->easy, CURLOPT_RANGE, line);
     if (!f->if_range || strpbrk(f->if_range, "\r\n") || strlen(f->if_range) > 400)
         return;
@@ -230,6 +251,7 @@ static void hop_done(struct hop *h)
     dial_done(&h->dial);
     free(h->location);
     free(h->etag);
+    free(h->link);
 }
 
 /* *more: another hop follows, to t->url. */

@@ -114,8 +114,9 @@ enum {
 
 /* A number added to the logit of one of the answering model's own token ids. */
 struct gen_bias {
-    int32_t id;
-    float bias; /* -INFINITY: never */
+    int32_t id;      /* -1: text counts */
+    float bias;      /* -INFINITY: never */
+    struct str text; /* instead of an id: of each token of this text */
 };
 
 struct gen_sampling {
@@ -133,6 +134,7 @@ struct gen_sampling {
     size_t nsamplers;
     struct gen_bias *bias;
     size_t nbias;
+    bool ignore_eos; /* the model's own end marks are never chosen */
 };
 
 /* Which dialect the request came in; `extra` is replayed to no other. */
@@ -146,11 +148,15 @@ enum gen_dialect {
     GEN_DIALECT_LLAMA, /* llama-server's own paths */
 };
 
-/* A bare prompt: text, or ids of the answering model's own vocabulary. */
+/* A bare prompt: text, or ids of the answering model's own vocabulary, or both in turn. */
 struct gen_prompt {
     struct str text;
     const int32_t *ids; /* NULL: text */
     size_t nids;
+    /* Instead of both: each is text or ids, one put behind the other. The first of text begins as a
+     * text prompt does; the text of later ones is tokenised without that. NULL: none. */
+    const struct gen_prompt *pieces;
+    size_t npieces;
 };
 
 /* A file that stands around the place to fill in. */
@@ -171,6 +177,11 @@ struct gen_req {
     struct str prompt;
     const int32_t *prompt_ids; /* instead of its text; NULL */
     size_t nprompt_ids;
+    const struct gen_prompt *prompt_pieces; /* GEN_RAW: instead of both, as gen_prompt's; NULL */
+    size_t nprompt_pieces;
+    bool prompt_only; /* GEN_RAW, GEN_INFILL: the prompt is read, and nothing is wanted of it but
+                         that it is in the prefix cache; max_tokens is 1 for a backend that cannot,
+                         and no text is given then */
     struct gen_prompt *more; /* GEN_RAW: further prompts */
     size_t nmore;
     bool echo;              /* GEN_RAW: the prompt stands before the answer */
@@ -208,11 +219,14 @@ struct gen_req {
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */
     struct str user;
+    uint64_t caller; /* who asks, for a fair share of a local engine; 0: nobody in particular */
     struct str tmpl; /* the template to render with instead of the model's own (Jinja, or Ollama's
                         Go templates); empty: the model's */
     struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before
                                these by who keeps them */
     bool store;             /* RESPONSES: keep request and answer for previous_id */
+    bool load_only;         /* nothing is asked but that the model be loaded, or with keep_ms 0 that it
+                               be unloaded: no messages, no prompt; the answer is START and DONE */
     bool keep_set;          /* keep_ms counts */
     int64_t keep_ms;  /* how long the model stays loaded when it has answered; -1: for good; 0: not
                          at all */
@@ -285,6 +299,8 @@ struct gen_event {
     bool redacted;
     const struct gen_token_logprobs *logprobs;
     size_t nlogprobs;
+    const int32_t *ids; /* TEXT: the tokens it came of, of a local model; NULL: unknown */
+    size_t nids;
     const float *embedding;
     size_t nembedding;
     struct gen_usage usage;

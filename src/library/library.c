@@ -1,8 +1,6 @@
-/* library.c: opening, listing, finding and removing models. What is on disk is the truth: nothing
+/* library.c: opening, listing and removing models. What is on disk is the truth: nothing
  * is cached, so two processes never disagree for longer than a call. */
 #include "library_int.h"
-
-#include "buf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +8,6 @@
 #include <unistd.h>
 
 #define MAX_MODELS 10000
-#define NEAR 3 /* an edit distance up to which a name is suggested */
 
 /* A child runs in another folder, so every path must hold there too. */
 static char *absolute(const char *path)
@@ -23,6 +20,31 @@ static char *absolute(const char *path)
     return full;
 }
 
+/* A base URL without its last slash. */
+static bool take_base(char **out, const char *url)
+{
+    size_t n = url ? strlen(url) : 0;
+    while (n && url[n - 1] == '/')
+        n--;
+    *out = n ? strndup(url, n) : NULL;
+    return n == 0 || *out;
+}
+
+static bool take_path(char **out, const char *path)
+{
+    *out = path && *path ? absolute(path) : NULL;
+    return !path || !*path || *out;
+}
+
+static bool take_sources(struct library *l, const struct library_params *p)
+{
+    bool token = p->hub_token && *p->hub_token;
+    l->hub_auth = token ? lib_path("Authorization: Bearer %s", p->hub_token) : NULL;
+    return take_base(&l->registry, p->registry) && take_base(&l->hub, p->hub) &&
+           take_path(&l->user_home, p->user_home) &&
+           take_path(&l->ollama_models, p->ollama_models) && (!token || l->hub_auth);
+}
+
 int library_open(const struct library_params *p, struct library **out, struct err *e)
 {
     if (sodium_init() < 0)
@@ -33,13 +55,14 @@ int library_open(const struct library_params *p, struct library **out, struct er
     l->home = absolute(p->home);
     l->models = l->home ? lib_path("%s/models", l->home) : NULL;
     l->partial = l->models ? lib_path("%s/.partial", l->models) : NULL;
+    l->blobs = l->models ? lib_path("%s/.blobs", l->models) : NULL;
     l->local_dir = p->local_dir ? absolute(p->local_dir) : NULL;
     l->fetch = p->fetch;
     l->catalogue = p->catalogue;
     l->ncatalogue = p->ncatalogue;
     if (!l->catalogue)
         l->catalogue = library_catalogue(&l->ncatalogue);
-    if (!l->partial || (p->local_dir && !l->local_dir)) {
+    if (!l->blobs || (p->local_dir && !l->local_dir) || !take_sources(l, p)) {
         library_free(l);
         return err_set(e, ERR_NOMEM, "no memory for the library");
     }
@@ -54,6 +77,12 @@ void library_free(struct library *l)
     free(l->home);
     free(l->models);
     free(l->partial);
+    free(l->blobs);
+    free(l->registry);
+    free(l->hub);
+    free(l->hub_auth);
+    free(l->user_home);
+    free(l->ollama_models);
     free(l->local_dir);
     free(l);
 }
@@ -69,6 +98,9 @@ void library_item_done(struct library_item *it)
     free(it->sha256);
     free(it->source);
     free(it->licence);
+    free(it->base);
+    free(it->note);
+    library_texts_done(&it->texts);
     *it = (struct library_item){0};
 }
 
@@ -82,11 +114,20 @@ void library_list_done(struct library_list *list)
     *list = (struct library_list){0};
 }
 
-static int make_item(const char *name, const char *path, uint64_t size, struct library_item *out,
-                     struct err *e)
+int lib_item_make(const char *name, const char *path, uint64_t size, struct library_item *out,
+                  struct err *e)
 {
-    struct library_item it = {strdup(name), strdup(path), strdup(""), strdup(""), strdup(""), size};
-    if (!it.name || !it.path || !it.sha256 || !it.source || !it.licence) {
+    struct library_item it = {.name = strdup(name),
+                              .path = strdup(path),
+                              .sha256 = strdup(""),
+                              .source = strdup(""),
+                              .licence = strdup(""),
+                              .base = strdup(""),
+                              .note = strdup(""),
+                              .size = size,
+                              .store = ""};
+    if (!it.name || !it.path || !it.sha256 || !it.source || !it.licence || !it.base || !it.note ||
+        lib_texts_fill(&it.texts) != 0) {
         library_item_done(&it);
         return err_set(e, ERR_NOMEM, "no memory for %s", name);
     }
@@ -97,20 +138,27 @@ static int make_item(const char *name, const char *path, uint64_t size, struct l
 int lib_item_file(const struct library *l, const char *name, struct library_item *out,
                   struct err *e)
 {
+    char file[NAME_MAX_BYTES + 1];
     if (!lib_name_valid(str_of(name)))
         return err_set(e, ERR_NOT_FOUND, "no model %s", name);
-    char *path = lib_path("%s/%s.gguf", l->models, name);
-    char *record = lib_path("%s/%s.json", l->models, name);
+    lib_name_encode(name, file);
+    char *path = lib_path("%s/%s.gguf", l->models, file);
+    char *record = lib_path("%s/%s.json", l->models, file);
     uint64_t size;
-    int rc;
-    if (!path || !record)
-        rc = err_set(e, ERR_NOMEM, "no memory for %s", name);
-    else if (lib_file_size(path, &size) != 0)
-        rc = err_set(e, ERR_NOT_FOUND, "no model %s", name);
-    else
-        rc = make_item(name, path, size, out, e);
+    int rc = path && record ? 0 : err_set(e, ERR_NOMEM, "no memory for %s", name);
+    if (rc == 0 && lib_file_size(path, &size) != 0) {
+        free(path);
+        path = lib_record_target(record);
+        if (!path || lib_file_size(path, &size) != 0)
+            rc = err_set(e, ERR_NOT_FOUND, "no model %s", name);
+        else
+            size = lib_split_size(path, size);
+    }
+    if (rc == 0)
+        rc = lib_item_make(name, path, size, out, e);
     if (rc == 0) {
         out->managed = true;
+        out->store = "weir";
         lib_record_read(record, out);
     }
     free(path);
@@ -130,20 +178,46 @@ int lib_item_installed(const struct library *l, const char *name, struct library
     return rc == ERR_NOT_FOUND ? lib_split_item(l, name, out, e) : rc;
 }
 
+int lib_list_add(struct library_list *list, struct library_item *it, struct err *e)
+{
+    struct library_item *items =
+        list->n < MAX_MODELS ? realloc(list->items, (list->n + 1) * sizeof *items) : NULL;
+    if (!items) {
+        library_item_done(it);
+        return err_set(e, ERR_NOMEM, "too many models");
+    }
+    list->items = items;
+    items[list->n++] = *it;
+    return 0;
+}
+
+/* file: "NAME.gguf", or the record of a model whose weights lie elsewhere. */
 static int add_item(const struct library *l, struct library_list *list, const char *file,
                     struct err *e)
 {
+    struct library_item it = {0};
     char *name = strndup(file, strlen(file) - strlen(".gguf"));
-    struct library_item *items =
-        list->n < MAX_MODELS ? realloc(list->items, (list->n + 1) * sizeof *items) : NULL;
-    if (items)
-        list->items = items;
-    int rc = name && items ? lib_item_installed(l, name, &list->items[list->n], e)
-                           : err_set(e, ERR_NOMEM, "%s: too many models", l->models);
+    if (!name)
+        return err_set(e, ERR_NOMEM, "no memory for the list of models");
+    lib_name_decode(name);
+    int rc = lib_item_installed(l, name, &it, e);
     free(name);
     if (rc == 0)
-        list->n++;
+        return lib_list_add(list, &it, e);
     return rc == ERR_NOT_FOUND ? 0 : rc; /* no regular file, or no name of ours */
+}
+
+/* A record without a file beside it: of a model that points elsewhere, or left over. */
+static bool is_pointer(const struct library *l, const char *file)
+{
+    uint64_t size;
+    size_t n = strlen(file);
+    if (!str_ends(str_of(file), STR(".json")) || file[0] == '.')
+        return false;
+    char *model = lib_path("%s/%.*s.gguf", l->models, (int)(n - 5), file);
+    bool alone = model && lib_file_size(model, &size) != 0;
+    free(model);
+    return alone;
 }
 
 static int by_name(const void *a, const void *b)
@@ -151,7 +225,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct library_item *)a)->name, ((const struct library_item *)b)->name);
 }
 
-int library_list(const struct library *l, struct library_list *out, struct err *e)
+int lib_list_own(const struct library *l, struct library_list *out, struct err *e)
 {
     struct library_list list = {0};
     DIR *d = opendir(l->models);
@@ -159,10 +233,24 @@ int library_list(const struct library *l, struct library_list *out, struct err *
         return err_set(e, ERR_IO, "%s: %s", l->models, strerror(errno));
     int rc = 0;
     for (struct dirent *ent; d && rc == 0 && (ent = readdir(d));)
-        if (str_ends(str_of(ent->d_name), STR(".gguf")) && !lib_is_later_part(ent->d_name))
+        if ((str_ends(str_of(ent->d_name), STR(".gguf")) && !lib_is_later_part(ent->d_name)) ||
+            is_pointer(l, ent->d_name))
             rc = add_item(l, &list, ent->d_name, e);
     if (d)
         closedir(d);
+    if (rc != 0)
+        library_list_done(&list);
+    else
+        *out = list;
+    return rc;
+}
+
+int library_list(const struct library *l, struct library_list *out, struct err *e)
+{
+    struct library_list list = {0};
+    int rc = lib_list_own(l, &list, e);
+    if (rc == 0)
+        rc = lib_stores_add(l, &list, e);
     if (rc != 0) {
         library_list_done(&list);
         return rc;
@@ -173,111 +261,14 @@ int library_list(const struct library *l, struct library_list *out, struct err *
     return 0;
 }
 
-/* ---- finding ---- */
-
-const struct library_entry *library_entry_find(const struct library *l, const char *name)
-{
-    for (size_t i = 0; i < l->ncatalogue; i++) {
-        const struct library_entry *en = &l->catalogue[i];
-        if (str_ieq(str_of(name), str_of(en->name)))
-            return en;
-        for (int k = 0; k < 4 && en->aliases[k]; k++)
-            if (str_ieq(str_of(name), str_of(en->aliases[k])))
-                return en;
-    }
-    return NULL;
-}
-
-/* "smollm2" stands for "smollm2:135m" where that is the only one. Index, or -1 none, -2 several. */
-static int find_without_tag(const struct library_list *list, const char *name)
-{
-    int found = -1;
-    size_t n = strlen(name);
-    for (size_t i = 0; i < list->n; i++)
-        if (strncasecmp(list->items[i].name, name, n) == 0 && list->items[i].name[n] == ':')
-            found = found == -1 ? (int)i : -2;
-    return found;
-}
-
-static void suggest(const struct library *l, const struct library_list *list, const char *name,
-                    struct buf *out)
-{
-    int n = 0;
-    for (size_t i = 0; i < list->n && n < 5; i++)
-        if (lib_name_distance(name, list->items[i].name) <= NEAR)
-            buf_printf(out, "%s%s", n++ ? ", " : "; near: ", list->items[i].name);
-    for (size_t i = 0; i < l->ncatalogue && n < 5; i++)
-        if (lib_name_distance(name, l->catalogue[i].name) <= NEAR)
-            buf_printf(out, "%s%s (weir pull gets it)",
-                       n++ ? ", " : "; near: ", l->catalogue[i].name);
-}
-
-static int not_found(const struct library *l, const char *name, const struct library_list *list,
-                     struct err *e)
-{
-    const struct library_entry *en = library_entry_find(l, name);
-    if (en)
-        return err_set(e, ERR_NOT_FOUND, "%s is not here yet: \"weir pull %s\" gets it (%.0f MiB)",
-                       en->name, en->name, (double)en->size / 1048576);
-    struct buf hints = BUF_INIT(300);
-    suggest(l, list, name, &hints);
-    int rc = err_set(e, ERR_NOT_FOUND, "no model %s%s", name, hints.p ? hints.p : "");
-    buf_done(&hints);
-    return rc;
-}
-
-static int find_loosely(const struct library *l, const char *name, struct library_item *out,
-                        struct err *e)
-{
-    struct library_list list = {0};
-    int rc = library_list(l, &list, e);
-    if (rc != 0)
-        return rc;
-    int i = find_without_tag(&list, name);
-    for (size_t k = 0; i == -1 && k < list.n; k++)
-        if (strcasecmp(list.items[k].name, name) == 0)
-            i = (int)k;
-    if (i >= 0) {
-        *out = list.items[i];
-        list.items[i] = (struct library_item){0};
-    } else if (i == -2) {
-        rc = err_set(e, ERR_NOT_FOUND, "several models are called %s: say which tag", name);
-    } else {
-        rc = not_found(l, name, &list, e);
-    }
-    library_list_done(&list);
-    return rc;
-}
-
-static int find_path(const char *path, struct library_item *out, struct err *e)
-{
-    uint64_t size;
-    if (lib_file_size(path, &size) != 0)
-        return err_set(e, ERR_NOT_FOUND, "no file %s", path);
-    size = lib_split_size(path, size);
-    return make_item(path, path, size, out, e);
-}
-
-int library_find(const struct library *l, const char *name_or_path, struct library_item *out,
-                 struct err *e)
-{
-    if (lib_is_path(name_or_path))
-        return find_path(name_or_path, out, e);
-    const struct library_entry *en = library_entry_find(l, name_or_path);
-    int rc = lib_item_installed(l, name_or_path, out, e);
-    if (rc == ERR_NOT_FOUND && en)
-        rc = lib_item_installed(l, en->name, out, e);
-    return rc == ERR_NOT_FOUND ? find_loosely(l, name_or_path, out, e) : rc;
-}
-
 /* ---- removing ---- */
 
 static int remove_locked(struct lib_job *j)
 {
-    unlink(j->record);
+    bool pointed = unlink(j->record) == 0;
     unlink(j->part);
     unlink(j->meta);
-    if (unlink(j->model) != 0)
+    if (unlink(j->model) != 0 && !(errno == ENOENT && pointed))
         return err_set(j->e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: cannot remove: %s",
                        j->model, strerror(errno));
     return 0;
@@ -309,6 +300,25 @@ static int remove_parts(const struct library *l, const char *name, uint32_t coun
     return rc;
 }
 
+/* In the folder of weir, not only pointed to from there. */
+static bool is_own(const struct library *l, const char *path)
+{
+    size_t n = strlen(l->models);
+    return strncmp(path, l->models, n) == 0 && path[n] == '/';
+}
+
+static int refuse_remove(const struct library_item *it, struct err *e)
+{
+    if (!it->store[0])
+        return err_set(e, ERR_INVAL, "%s is a path: only models of the library are removed",
+                       it->name);
+    bool ollama = strcmp(it->store, "ollama") == 0;
+    return err_set(e, ERR_POLICY,
+                   "%s lies in %s's own store: weir removes only what is its own (%s)", it->name,
+                   ollama ? "Ollama" : "LM Studio",
+                   ollama ? "\"ollama rm\" removes it" : "LM Studio removes it");
+}
+
 int library_remove(const struct library *l, const char *name, struct err *e)
 {
     struct library_item it = {0};
@@ -319,8 +329,12 @@ int library_remove(const struct library *l, const char *name, struct err *e)
     int rc = library_find(l, name, &it, e);
     if (rc != 0)
         return rc;
-    rc = lib_split_file(it.path, stem, &no, &count) ? remove_parts(l, it.name, count, e)
-                                                    : remove_one(l, it.name, e);
+    if (!it.managed)
+        rc = refuse_remove(&it, e);
+    else if (is_own(l, it.path) && lib_split_file(it.path, stem, &no, &count))
+        rc = remove_parts(l, it.name, count, e);
+    else
+        rc = remove_one(l, it.name, e);
     library_item_done(&it);
     return rc;
 }

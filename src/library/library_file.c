@@ -27,7 +27,7 @@ char *lib_path(const char *fmt, ...)
     return n < 0 ? NULL : p;
 }
 
-static int io_error(struct err *e, const char *path, const char *what)
+int lib_io_error(struct err *e, const char *path, const char *what)
 {
     int code = errno == ENOSPC || errno == EDQUOT ? ERR_NO_SPACE : ERR_IO;
     return err_set(e, code, "%s: %s: %s", path, what, strerror(errno));
@@ -39,7 +39,7 @@ static int make_dir(const char *path, mode_t mode, struct err *e)
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return 0; /* mkdir would say EROFS or EACCES of a folder that is there */
     if (mkdir(path, mode) != 0 && errno != EEXIST)
-        return io_error(e, path, "cannot make the folder");
+        return lib_io_error(e, path, "cannot make the folder");
     return 0;
 }
 
@@ -74,15 +74,20 @@ int lib_file_size(const char *path, uint64_t *size)
 
 /* ---- the lock ---- */
 
+int lib_make_dir(const char *path, struct err *e)
+{
+    return make_dir(path, 0755, e);
+}
+
 /* The lock's file stays: removing it would let two pulls hold two files of one name. */
 int lib_lock(struct lib_job *j, bool wait)
 {
     j->lock_fd = open(j->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (j->lock_fd < 0)
-        return io_error(j->e, j->lock, "cannot open the lock");
+        return lib_io_error(j->e, j->lock, "cannot open the lock");
     while (flock(j->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
-            return io_error(j->e, j->lock, "cannot lock");
+            return lib_io_error(j->e, j->lock, "cannot lock");
         if (!wait)
             return err_set(j->e, ERR_BUSY, "%s is being pulled", j->name);
         int rc = lib_progress(j, LIBRARY_WAITING, 0, 0);
@@ -154,7 +159,7 @@ static int hash_fd(struct lib_job *j, int fd, const char *path, uint64_t size,
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0) {
-            rc = io_error(j->e, path, "cannot read");
+            rc = lib_io_error(j->e, path, "cannot read");
             break;
         }
         crypto_hash_sha256_update(hash, chunk, (unsigned long long)k);
@@ -175,17 +180,27 @@ static void clear_part(const struct lib_job *j, bool keep)
         unlink(j->part);
 }
 
+int lib_part_open(struct lib_job *j, bool keep, int *fd)
+{
+    clear_part(j, keep);
+    int f = open(j->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (f < 0)
+        return lib_io_error(j->e, j->part, "cannot write");
+    *fd = f;
+    return 0;
+}
+
 int lib_out_open(struct lib_out *o, struct lib_job *j, enum library_phase phase, bool keep)
 {
     *o = (struct lib_out){.j = j, .phase = phase, .limit = UINT64_MAX};
     crypto_hash_sha256_init(&o->hash);
-    clear_part(j, keep);
-    o->fd = open(j->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (o->fd < 0)
-        return io_error(j->e, j->part, "cannot write");
+    o->fd = -1;
     uint64_t size = 0;
+    int rc = lib_part_open(j, keep, &o->fd);
+    if (rc != 0)
+        return rc;
     lib_file_size(j->part, &size);
-    int rc = size ? hash_fd(j, o->fd, j->part, size, &o->hash, &o->n) : 0;
+    rc = size ? hash_fd(j, o->fd, j->part, size, &o->hash, &o->n) : 0;
     if (rc != 0)
         lib_out_abandon(o);
     return rc;
@@ -194,7 +209,7 @@ int lib_out_open(struct lib_out *o, struct lib_job *j, enum library_phase phase,
 int lib_out_restart(struct lib_out *o)
 {
     if (ftruncate(o->fd, 0) != 0 || lseek(o->fd, 0, SEEK_SET) != 0)
-        return io_error(o->j->e, o->j->part, "cannot empty");
+        return lib_io_error(o->j->e, o->j->part, "cannot empty");
     crypto_hash_sha256_init(&o->hash);
     o->n = 0;
     return 0;
@@ -212,7 +227,7 @@ int lib_out_write(struct lib_out *o, const void *p, size_t n)
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0)
-            return io_error(j->e, j->part, "cannot write");
+            return lib_io_error(j->e, j->part, "cannot write");
         done += (size_t)k;
     }
     crypto_hash_sha256_update(&o->hash, at, n);
@@ -229,9 +244,9 @@ static void hex_digest(crypto_hash_sha256_state *hash, char hex[SHA256_HEX])
 
 int lib_out_finish(struct lib_out *o, char hex[SHA256_HEX])
 {
-    int rc = fsync(o->fd) == 0 ? 0 : io_error(o->j->e, o->j->part, "cannot write");
+    int rc = fsync(o->fd) == 0 ? 0 : lib_io_error(o->j->e, o->j->part, "cannot write");
     if (close(o->fd) != 0 && rc == 0)
-        rc = io_error(o->j->e, o->j->part, "cannot write");
+        rc = lib_io_error(o->j->e, o->j->part, "cannot write");
     o->fd = -1;
     if (rc == 0)
         hex_digest(&o->hash, hex);
@@ -251,7 +266,7 @@ int lib_hash_file(struct lib_job *j, const char *path, char hex[SHA256_HEX])
     uint64_t size = 0, n = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return io_error(j->e, path, "cannot read");
+        return lib_io_error(j->e, path, "cannot read");
     lib_file_size(path, &size);
     crypto_hash_sha256_init(&hash);
     int rc = hash_fd(j, fd, path, size, &hash, &n);
@@ -278,7 +293,7 @@ static int copy_file(struct lib_job *j, int in, const char *from, uint64_t size,
         if (k > 0)
             rc = lib_out_write(&o, chunk, (size_t)k);
     if (rc == 0 && k < 0)
-        rc = io_error(j->e, from, "cannot read");
+        rc = lib_io_error(j->e, from, "cannot read");
     char hex[SHA256_HEX];
     if (rc == 0)
         rc = lib_out_finish(&o, hex);
@@ -298,7 +313,7 @@ int lib_link_or_copy(struct lib_job *j, const char *from, uint64_t size, const c
         return 0;
     int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
-        return io_error(j->e, from, "cannot read");
+        return lib_io_error(j->e, from, "cannot read");
     int rc = copy_file(j, in, from, size, hex);
     close(in);
     return rc;
@@ -341,9 +356,10 @@ static int sync_dir(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return io_error(e, path, "cannot open the folder");
+        return lib_io_error(e, path, "cannot open the folder");
     /* Some file systems cannot sync a folder and say EINVAL: the rename is then theirs to keep. */
-    int rc = fsync(fd) == 0 || errno == EINVAL ? 0 : io_error(e, path, "cannot write the folder");
+    int rc =
+        fsync(fd) == 0 || errno == EINVAL ? 0 : lib_io_error(e, path, "cannot write the folder");
     close(fd);
     return rc;
 }
@@ -354,7 +370,7 @@ int lib_install(struct lib_job *j, const char *hex, const char *source)
     if (lib_file_size(j->part, &size) != 0)
         return err_set(j->e, ERR_IO, "%s is gone", j->part);
     if (rename(j->part, j->model) != 0)
-        return io_error(j->e, j->model, "cannot put the model in place");
+        return lib_io_error(j->e, j->model, "cannot put the model in place");
     unlink(j->meta);
     int rc = sync_dir(j->lib->models, j->e);
     return rc == 0 ? lib_record_write(j, hex, size, source) : rc;

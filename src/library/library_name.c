@@ -1,6 +1,7 @@
 /* library_name.c: what counts as a name, a path or a URL, and how a name is made from one. A name
- * becomes a file name, so it holds nothing but letters, digits, '.', '_', '-' and one ':' before a
- * tag, and never begins with a dot. */
+ * becomes a file name, so it holds nothing but letters, digits, '.', '_', '-', one ':' before a
+ * tag, and '/' between at most four parts ("hf.co/ORG/REPO:QUANT"), none of which begins with a
+ * dot; the first of several parts may be a host with its port. In a file's name a '/' is a '+'. */
 #include "library_int.h"
 
 static bool plain(char c)
@@ -9,19 +10,50 @@ static bool plain(char c)
            c == '_' || c == '-';
 }
 
-bool lib_name_valid(struct str name)
+static bool valid_part(struct str part, bool host, bool last)
 {
     int tags = 0;
-    if (name.n == 0 || name.n > NAME_MAX_BYTES || name.p[0] == '.' || name.p[0] == '-')
+    if (part.n == 0 || part.p[0] == '.' || part.p[0] == '-')
         return false;
-    if (str_ends(name, STR(".gguf"))) /* that is how a path is told from a name */
-        return false;
-    for (size_t i = 0; i < name.n; i++) {
-        bool tag = name.p[i] == ':' && i > 0 && i + 1 < name.n && tags++ == 0;
-        if (!plain(name.p[i]) && !tag)
+    for (size_t i = 0; i < part.n; i++) {
+        bool tag = (host || last) && part.p[i] == ':' && i > 0 && i + 1 < part.n && tags++ == 0;
+        bool port = !tags || !host || tag || (part.p[i] >= '0' && part.p[i] <= '9');
+        if ((!plain(part.p[i]) && !tag) || !port)
             return false;
     }
     return true;
+}
+
+bool lib_name_valid(struct str name)
+{
+    struct str part, rest = name;
+    if (name.n == 0 || name.n > NAME_MAX_BYTES)
+        return false;
+    if (str_ends(name, STR(".gguf"))) /* that is how a path is told from a name */
+        return false;
+    for (int i = 0; i < 4; i++) {
+        bool more = str_cut(rest, '/', &part, &rest);
+        if (!valid_part(part, more && i == 0, !more))
+            return false;
+        if (!more)
+            return true;
+    }
+    return false;
+}
+
+void lib_name_encode(const char *name, char file[NAME_MAX_BYTES + 1])
+{
+    size_t n = strnlen(name, NAME_MAX_BYTES);
+    for (size_t i = 0; i < n; i++)
+        file[i] = name[i] == '/' ? '+' : name[i];
+    file[n] = '\0';
+}
+
+void lib_name_decode(char *name)
+{
+    for (; *name; name++)
+        if (*name == '+')
+            *name = '/';
 }
 
 bool lib_is_url(const char *s)
@@ -31,7 +63,8 @@ bool lib_is_url(const char *s)
 
 bool lib_is_path(const char *s)
 {
-    return strchr(s, '/') || str_ends(str_of(s), STR(".gguf"));
+    return s[0] == '/' || s[0] == '.' || str_ends(str_of(s), STR(".gguf")) ||
+           (strchr(s, '/') && !lib_name_valid(str_of(s)));
 }
 
 int lib_name_from(const char *path_or_url, char name[NAME_MAX_BYTES + 1], struct err *e)

@@ -1,11 +1,15 @@
 /* library_pull.c: from what a person asked for to an installed model: which name, which sources, in
- * which order the checks come. Bytes are moved by library_file, library_url and library_wheel. */
+ * which order the checks come. Bytes are moved by library_file, library_url and library_wheel; the
+ * hub and the registries have files of their own. */
 #include "library_int.h"
 
 #include "gguf.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- a job ---- */
@@ -15,13 +19,15 @@ int lib_job_init(struct lib_job *j, const struct library *l, const char *name, s
     *j = (struct lib_job){.lib = l, .lock_fd = -1, .e = e};
     if (!lib_name_valid(str_of(name)))
         return err_set(e, ERR_INVAL, "%s cannot be the name of a model", name);
+    char file[NAME_MAX_BYTES + 1];
+    lib_name_encode(name, file);
     snprintf(j->name, sizeof j->name, "%s", name);
-    j->model = lib_path("%s/%s.gguf", l->models, name);
-    j->record = lib_path("%s/%s.json", l->models, name);
-    j->part = lib_path("%s/%s.part", l->partial, name);
-    j->meta = lib_path("%s/%s.meta", l->partial, name);
-    j->lock = lib_path("%s/%s.lock", l->partial, name);
-    j->tmp = lib_path("%s/%s.tmp", l->partial, name);
+    j->model = lib_path("%s/%s.gguf", l->models, file);
+    j->record = lib_path("%s/%s.json", l->models, file);
+    j->part = lib_path("%s/%s.part", l->partial, file);
+    j->meta = lib_path("%s/%s.meta", l->partial, file);
+    j->lock = lib_path("%s/%s.lock", l->partial, file);
+    j->tmp = lib_path("%s/%s.tmp", l->partial, file);
     if (!j->model || !j->record || !j->part || !j->meta || !j->lock || !j->tmp)
         return err_set(e, ERR_NOMEM, "no memory to pull %s", name);
     return lib_make_dirs(l, e);
@@ -45,30 +51,45 @@ void lib_job_done(struct lib_job *j)
 int lib_progress(const struct lib_job *j, enum library_phase phase, uint64_t done, uint64_t total)
 {
     const struct library_watch *w = j->watch;
-    if (w && w->progress && w->progress(w->ctx, phase, done, total) != 0)
+    struct library_progress p = {.phase = phase,
+                                 .model = j->name,
+                                 .file = j->file ? j->file : j->name,
+                                 .digest = j->entry ? j->entry->sha256 : "",
+                                 .done = done,
+                                 .total = total};
+    if (w && w->progress && w->progress(w->ctx, &p) != 0)
         return err_set(j->e, ERR_CANCELLED, "the pull of %s was cancelled", j->name);
     return 0;
 }
 
 /* A pull that goes wrong before it has a job still tells its progress. */
-static int begin(struct lib_job *j, const struct library *l, const char *name,
-                 const struct library_watch *watch, struct err *e)
+int lib_begin(struct lib_job *j, const struct library *l, const char *name,
+              const struct library_watch *watch, struct err *e)
 {
     int rc = lib_job_init(j, l, name, e);
     j->watch = watch;
     return rc == 0 ? lib_lock(j, true) : rc;
 }
 
-static int exists(const struct lib_job *j)
+int lib_exists(const struct lib_job *j)
 {
     return err_set(j->e, ERR_EXISTS,
                    "another model is called %s already: \"weir rm %s\" removes it, or give a name",
                    j->name, j->name);
 }
 
-/* 1: the model is there and is what hex says. 0: there is none. Else the error. A model without a
- * digest in its record (put there by hand, or its pull was killed at the last step) is hashed. */
-static int already_there(struct lib_job *j, const char *hex, const char *source)
+/* The record of what is there says what its source says now. */
+static int renew_record(struct lib_job *j, const struct library_item *it, const char *hex,
+                        const char *source)
+{
+    const char *from = *source ? source : it->source;
+    return strcmp(it->path, j->model) == 0 ? lib_record_write(j, hex, it->size, from)
+                                           : lib_record_point(j, hex, it->size, from, it->path);
+}
+
+/* A model without a digest in its record (put there by hand, or its pull was killed at the last
+ * step) is hashed. */
+int lib_already_there(struct lib_job *j, const char *hex, const char *source)
 {
     struct library_item it = {0};
     if (lib_item_file(j->lib, j->name, &it, NULL) != 0)
@@ -79,15 +100,56 @@ static int already_there(struct lib_job *j, const char *hex, const char *source)
     if (recorded)
         snprintf(found, sizeof found, "%s", it.sha256);
     else
-        rc = lib_hash_file(j, j->model, found);
-    if (rc == 0)
-        rc = strcmp(found, hex) == 0 ? 1 : exists(j);
-    if (rc == 1 && !recorded) {
-        int wrote = lib_record_write(j, found, it.size, source);
+        rc = lib_hash_file(j, it.path, found);
+    if (rc == 0 && strcmp(found, hex) == 0)
+        rc = 1;
+    else if (rc == 0 && !(j->update && *source && strcmp(it.source, source) == 0))
+        rc = lib_exists(j);
+    if (rc == 1 && (!recorded || j->texts)) {
+        int wrote = renew_record(j, &it, found, source);
         rc = wrote == 0 ? 1 : wrote;
     }
     library_item_done(&it);
     return rc;
+}
+
+/* The same bytes under another name, or in Ollama's store: hashed, since a record is only a hint.
+ */
+static int from_here(struct lib_job *j, const char *source, bool *found)
+{
+    char hex[SHA256_HEX];
+    uint64_t size = 0;
+    char *path = lib_blob_find(j->lib, j->entry->sha256, &size);
+    int rc = 0;
+    *found = false;
+    if (path && size == j->entry->size) {
+        rc = lib_hash_file(j, path, hex);
+        if (rc == 0 && strcmp(hex, j->entry->sha256) == 0) {
+            *found = true;
+            rc = lib_adopt(j, path, hex, source);
+        }
+        rc = rc == ERR_IO && !*found ? 0 : rc;
+    }
+    free(path);
+    return rc;
+}
+
+int lib_pull_known(struct lib_job *j, const char *url, const char *source)
+{
+    char hex[SHA256_HEX];
+    bool found = false;
+    int rc = lib_already_there(j, j->entry->sha256, source);
+    if (rc != 0)
+        return rc == 1 ? 0 : rc;
+    rc = from_here(j, source, &found);
+    if (rc != 0 || found)
+        return rc;
+    rc = lib_fetch_url(j, url, hex);
+    if (rc == 0)
+        rc = lib_check_digest(j, hex, source);
+    if (rc == 0)
+        rc = lib_check_gguf(j, source);
+    return rc == 0 ? lib_install(j, hex, source) : rc;
 }
 
 /* ---- by name ---- */
@@ -153,10 +215,10 @@ static int from_sources(struct lib_job *j)
 static int pull_entry(struct lib_job *j, const struct library *l, const struct library_entry *en,
                       const char *as, const struct library_watch *watch, struct err *e)
 {
-    int rc = begin(j, l, as ? as : en->name, watch, e);
+    int rc = lib_begin(j, l, as ? as : en->name, watch, e);
     j->entry = en;
     if (rc == 0)
-        rc = already_there(j, en->sha256, "");
+        rc = lib_already_there(j, en->sha256, "");
     return rc == 0 ? from_sources(j) : rc == 1 ? 0 : rc;
 }
 
@@ -182,7 +244,7 @@ static const struct library_entry *entry_by_digest(const struct library *l, cons
     return NULL;
 }
 
-static int pull_path(struct lib_job *j, const struct library *l, const char *path, const char *as,
+static int pull_file(struct lib_job *j, const struct library *l, const char *path, const char *as,
                      const struct library_watch *watch, struct err *e)
 {
     struct lib_job probe = {.lib = l, .watch = watch, .lock_fd = -1, .e = e};
@@ -197,14 +259,42 @@ static int pull_path(struct lib_job *j, const struct library *l, const char *pat
     if (rc != 0)
         return rc;
     const struct library_entry *en = entry_by_digest(l, hex);
-    rc = begin(j, l, as ? as : en ? en->name : name, watch, e);
+    rc = lib_begin(j, l, as ? as : en ? en->name : name, watch, e);
     j->entry = en;
     if (rc == 0)
-        rc = already_there(j, hex, path);
+        rc = lib_already_there(j, hex, path);
     if (rc != 0)
         return rc == 1 ? 0 : rc;
     rc = lib_link_or_copy(j, path, size, hex);
     return rc == 0 ? lib_install(j, hex, path) : rc;
+}
+
+/* The one model of a folder: its file, or the first of a split one; malloc'd. */
+static int look_into(const char *folder, char **file, struct err *e)
+{
+    char names[240] = "";
+    int n = 0;
+    DIR *d = opendir(folder);
+    if (!d)
+        return err_set(e, ERR_IO, "%s: cannot read the folder: %s", folder, strerror(errno));
+    for (struct dirent *ent; (ent = readdir(d));) {
+        struct str s = str_of(ent->d_name);
+        if (s.n < 6 || !str_ieq(str_n(s.p + s.n - 5, 5), STR(".gguf")) || s.p[0] == '.' ||
+            lib_is_later_part(ent->d_name) || lib_is_projector(ent->d_name))
+            continue;
+        size_t at = strlen(names);
+        if (at + s.n + 3 < sizeof names)
+            snprintf(names + at, sizeof names - at, "%s%s", n ? ", " : "", ent->d_name);
+        if (n++ == 0)
+            *file = lib_path("%s/%s", folder, ent->d_name);
+    }
+    closedir(d);
+    if (n == 1)
+        return *file ? 0 : err_set(e, ERR_NOMEM, "no memory to pull a model");
+    free(*file);
+    *file = NULL;
+    return n == 0 ? err_set(e, ERR_NOT_FOUND, "%s holds no GGUF file", folder)
+                  : err_set(e, ERR_INVAL, "%s holds %d models: say which of: %s", folder, n, names);
 }
 
 /* ---- by URL ---- */
@@ -215,7 +305,7 @@ static int url_is_there(struct lib_job *j, const char *label)
     struct library_item it = {0};
     if (lib_item_file(j->lib, j->name, &it, NULL) != 0)
         return 0;
-    int rc = strcmp(it.source, label) == 0 ? 1 : exists(j);
+    int rc = strcmp(it.source, label) == 0 ? 1 : lib_exists(j);
     library_item_done(&it);
     return rc;
 }
@@ -240,7 +330,7 @@ static int pull_url(struct lib_job *j, const struct library *l, const char *url,
     if (rc == 0 && !as)
         rc = lib_name_from(label, name, e);
     if (rc == 0)
-        rc = begin(j, l, as ? as : name, watch, e);
+        rc = lib_begin(j, l, as ? as : name, watch, e);
     if (rc == 0)
         rc = fetch_and_install(j, url, label);
     free(label);
@@ -250,15 +340,8 @@ static int pull_url(struct lib_job *j, const struct library *l, const char *url,
 static int pull_one(struct lib_job *j, const struct library *l, const char *what, const char *as,
                     const struct library_watch *watch, struct err *e)
 {
-    const struct library_entry *en = library_entry_find(l, what);
-    if (lib_is_url(what))
-        return pull_url(j, l, what, as, watch, e);
-    if (en)
-        return pull_entry(j, l, en, as, watch, e);
-    if (lib_is_path(what))
-        return pull_path(j, l, what, as, watch, e);
-    return err_set(e, ERR_NOT_FOUND,
-                   "%s is no model of the catalogue, no URL and no path of a GGUF file", what);
+    return lib_is_url(what) ? pull_url(j, l, what, as, watch, e)
+                            : pull_file(j, l, what, as, watch, e);
 }
 
 /* ---- in several files ---- */
@@ -326,14 +409,64 @@ static int pull_split(struct lib_job *j, const struct library *l, const char *wh
     return rc == 0 ? pull_parts(j, l, what, stem, count, watch, e) : rc;
 }
 
+/* A path or a plain URL. */
+static int pull_where(struct lib_job *j, const struct library *l, const char *what, const char *as,
+                      const struct library_watch *watch, struct err *e)
+{
+    uint32_t count;
+    return lib_split_is(what, &count) ? pull_split(j, l, what, as, count, watch, e)
+                                      : pull_one(j, l, what, as, watch, e);
+}
+
+int lib_pull_path(struct lib_job *j, const struct library *l, const char *path, const char *as,
+                  const struct library_watch *watch, struct err *e)
+{
+    struct stat st;
+    char *inside = NULL;
+    int rc = 0;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        rc = look_into(path, &inside, e);
+    if (rc == 0)
+        rc = pull_where(j, l, inside ? inside : path, as, watch, e);
+    free(inside);
+    return rc;
+}
+
+static bool on_disk(const char *what)
+{
+    struct stat st;
+    return lib_is_path(what) || (strchr(what, '/') && stat(what, &st) == 0);
+}
+
+static int pull_any(struct lib_job *j, const struct library *l, const char *what, const char *as,
+                    const struct library_watch *watch, struct err *e)
+{
+    struct lib_ref ref = {0};
+    struct err why = {0};
+    const struct library_entry *en = library_entry_find(l, what);
+    if (strncmp(what, "file://", 7) == 0)
+        what += 7;
+    if (en)
+        return pull_entry(j, l, en, as, watch, e);
+    if (lib_is_package(what))
+        return lib_pull_package(j, l, what, as, watch, e);
+    int rc = lib_ref_parse(what, &ref, &why);
+    if (lib_is_url(what) && (rc != 0 || ref.kind == LIB_REF_NONE))
+        return pull_where(j, l, what, as, watch, e);
+    if (rc == 0 && ref.kind == LIB_REF_HUB)
+        return lib_pull_hub(j, l, &ref, as, watch, e);
+    if (!lib_is_url(what) && on_disk(what))
+        return lib_pull_path(j, l, what, as, watch, e);
+    if (rc == 0)
+        return lib_pull_registry(j, l, &ref, as, watch, e);
+    return err_set(e, rc, "%s", err_msg(&why));
+}
+
 int library_pull(const struct library *l, const char *what, const char *as,
                  const struct library_watch *watch, struct library_item *out, struct err *e)
 {
     struct lib_job j = {.lock_fd = -1};
-    uint32_t count;
-    bool split = (lib_is_url(what) || lib_is_path(what)) && lib_split_is(what, &count);
-    int rc =
-        split ? pull_split(&j, l, what, as, count, watch, e) : pull_one(&j, l, what, as, watch, e);
+    int rc = pull_any(&j, l, what, as, watch, e);
     if (rc == 0 && out)
         rc = lib_item_installed(l, j.name, out, e);
     lib_job_done(&j);

@@ -46,15 +46,17 @@ bool lib_split_file(const char *path, char stem[NAME_MAX_BYTES + 1], uint32_t *n
         return false;
     memcpy(stem, s.p, s.n);
     stem[s.n] = '\0';
+    lib_name_decode(stem);
     return lib_name_valid(str_of(stem));
 }
 
 bool lib_split_name(const char *name, char stem[NAME_MAX_BYTES + 1], uint32_t *no, uint32_t *count)
 {
-    char file[NAME_MAX_BYTES + 6];
+    char coded[NAME_MAX_BYTES + 1], file[NAME_MAX_BYTES + 6];
     if (strlen(name) > NAME_MAX_BYTES)
         return false;
-    snprintf(file, sizeof file, "%s.gguf", name);
+    lib_name_encode(name, coded);
+    snprintf(file, sizeof file, "%s.gguf", coded);
     return lib_split_file(file, stem, no, count);
 }
 

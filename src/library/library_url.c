@@ -1,4 +1,5 @@
 /* library_url.c: a download by https into the partial file, continued where an earlier one was cut.
+ * Over one connection here; what is large goes on in library_ranges.c over several.
  *
  * What is there is kept only if it is of the same URL and the server proves by its ETag, or the
  * catalogue by its digest, that the rest belongs to it. A server that ignores the range begins
@@ -19,8 +20,10 @@ struct download {
     struct lib_job *j;
     struct lib_out out;
     const char *url;
-    char *label; /* the URL without what may be secret in it */
+    struct lib_meta *m; /* what is there of an earlier pull */
+    char *label;        /* the URL without what may be secret in it */
     bool answered;
+    bool large; /* given up at its head: over several connections */
     int status;
     int failed; /* what head or data returned, and the error with it */
     struct err why;
@@ -35,15 +38,6 @@ char *lib_url_label(const char *url)
     const char *user = host + strcspn(host, "/?#@");
     const char *from = *user == '@' ? user + 1 : host;
     return lib_path("%.*s%.*s", (int)(host - url), url, (int)strcspn(from, "?#"), from);
-}
-
-static int refuse_status(const struct download *d, int status)
-{
-    int code = status == 404 || status == 410   ? ERR_NOT_FOUND
-               : status == 401 || status == 403 ? ERR_AUTH
-               : status == 429                  ? ERR_RATE
-                                                : ERR_UPSTREAM;
-    return err_set(d->j->e, code, "%s: the server answered %d", d->label, status);
 }
 
 static int bound_body(struct download *d, uint64_t total)
@@ -72,11 +66,17 @@ static bool usable_etag(struct str etag)
     return etag.n > 0 && etag.n <= 512 && utf8_valid(etag);
 }
 
+/* It proves that two answers are of the same bytes. */
+static bool strong(struct str etag)
+{
+    return usable_etag(etag) && etag.n > 2 && etag.p[0] == '"';
+}
+
 static int read_head(struct download *d, int status, uint64_t total, struct str etag, bool ranged)
 {
     d->status = status;
     if (status != 200 && status != 206)
-        return refuse_status(d, status);
+        return lib_refuse_status(d->label, status, d->j->refused, d->j->e);
     if (status == 206 && !ranged)
         return err_set(d->j->e, ERR_UPSTREAM, "%s: the server sent another range than asked for",
                        d->label);
@@ -86,7 +86,14 @@ static int read_head(struct download *d, int status, uint64_t total, struct str 
     if (rc == 0)
         rc = bound_body(d, total);
     if (rc == 0)
-        rc = lib_meta_write(d->j, d->label, usable_etag(etag) ? etag : STR_NONE);
+        rc = lib_meta_write(d->j, d->label, usable_etag(etag) ? etag : STR_NONE, NULL);
+    if (rc == 0 && !d->j->entry && total >= RANGES_MIN && strong(etag)) {
+        d->large = true;
+        d->m->size = total;
+        free(d->m->etag);
+        d->m->etag = strndup(etag.p, etag.n);
+        rc = d->m->etag ? ERR_CANCELLED : err_set(d->j->e, ERR_NOMEM, "%s: no memory", d->label);
+    }
     d->answered = rc == 0;
     return rc;
 }
@@ -113,14 +120,26 @@ static int on_data(void *sink, struct str bytes)
     return remember(d, lib_out_write(&d->out, bytes.p, bytes.n));
 }
 
+/* Nothing comes: the person who waits may have had enough. */
+static int on_tick(void *sink)
+{
+    struct download *d = sink;
+    int rc = d->failed ? d->failed
+                       : lib_progress(d->j, LIBRARY_FETCHING, d->out.n,
+                                      d->out.n > d->out.total ? 0 : d->out.total);
+    return remember(d, rc);
+}
+
 /* One request, from d->out.n on. */
 static int request(struct download *d, const char *etag)
 {
     const struct library_fetch *f = d->j->lib->fetch;
     struct library_get get = {
         .url = d->url,
+        .headers = d->j->headers,
         .offset = d->out.n,
         .if_range = d->out.n && *etag ? etag : NULL,
+        .tick = on_tick,
         .head = on_head,
         .data = on_data,
         .sink = d,
@@ -128,6 +147,8 @@ static int request(struct download *d, const char *etag)
     d->answered = false;
     d->status = d->failed = 0;
     int rc = f->get(f->ctx, &get, d->j->e);
+    if (d->large)
+        return ERR_CANCELLED;
     if (d->failed == 0)
         return rc;
     if (d->j->e)
@@ -184,35 +205,68 @@ static int transfer(struct download *d, const char *etag)
     return rc == 0 ? check_length(d) : tell_cut(d, rc);
 }
 
-static int fetch(struct download *d, const char *etag, bool known, char hex[SHA256_HEX])
+static int fetch_one(struct download *d, bool known, char hex[SHA256_HEX])
 {
-    int rc = prepare(d, etag, known);
+    int rc = prepare(d, d->m->etag, known);
     if (rc != 0)
         return rc;
-    rc = transfer(d, etag);
+    rc = transfer(d, d->m->etag);
     if (rc == 0)
         rc = lib_out_finish(&d->out, hex);
     lib_out_abandon(&d->out);
-    if (is_fatal(rc)) {
-        unlink(d->j->part);
-        unlink(d->j->meta);
-    }
     return rc;
+}
+
+/* What an earlier pull over one connection left is a first segment. */
+static void adopt_part(const struct download *d, bool known)
+{
+    uint64_t there = 0;
+    if (!known || d->m->n || lib_file_size(d->j->part, &there) != 0 || there > d->m->size)
+        return;
+    d->m->n = 1;
+    d->m->seg[0] = (struct lib_segment){0, there, d->m->size, false};
+}
+
+/* Over several connections where the size is known and the pieces can be proven to be of one file:
+ * by the digest, or by the tag of the answer. */
+static int fetch(struct download *d, bool known, char hex[SHA256_HEX])
+{
+    struct lib_meta *m = d->m;
+    const struct library_entry *entry = d->j->entry;
+    if (m->n && ((entry && m->size != entry->size) || (!entry && !strong(str_of(m->etag)))))
+        known = false;
+    if (!known)
+        m->n = 0;
+    if (entry && !m->n)
+        m->size = entry->size;
+    int rc = 0;
+    if (m->n == 0 && (!entry || entry->size < RANGES_MIN)) {
+        rc = fetch_one(d, known, hex);
+        if (!d->large)
+            return rc;
+        known = true; /* what lies there now is of this answer, if there is anything */
+    }
+    adopt_part(d, known);
+    return lib_fetch_ranges(d->j, d->url, d->label, m, hex);
 }
 
 int lib_fetch_url(struct lib_job *j, const char *url, char hex[SHA256_HEX])
 {
-    struct download d = {.j = j, .url = url, .label = lib_url_label(url)};
-    char *etag = NULL;
-    bool known = d.label && lib_meta_read(j, d.label, &etag);
+    struct lib_meta m = {0};
+    struct download d = {.j = j, .url = url, .m = &m, .label = lib_url_label(url)};
+    bool known = d.label && lib_meta_read(j, d.label, &m);
     int rc;
-    if (!d.label || !etag)
+    if (!d.label || !m.etag)
         rc = err_set(j->e, ERR_NOMEM, "no memory to pull %s", j->name);
     else if (!j->lib->fetch || !j->lib->fetch->get)
         rc = err_set(j->e, ERR_POLICY, "%s: downloads are switched off", d.label);
     else
-        rc = fetch(&d, etag, known, hex);
+        rc = fetch(&d, known, hex);
+    if (is_fatal(rc)) {
+        unlink(j->part);
+        unlink(j->meta);
+    }
     free(d.label);
-    free(etag);
+    free(m.etag);
     return rc;
 }

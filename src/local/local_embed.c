@@ -27,23 +27,6 @@ static void cut(struct tok_ids *ids, size_t from, size_t most, bool marked)
         ids->p[ids->n - 1] = last;
 }
 
-static int add_ids(const struct gen_part *p, struct tok_ids *ids, struct err *e)
-{
-    if (p->nids > MAX_TOKENS - ids->n)
-        return err_set(e, ERR_TOO_LARGE, "input: more than %d tokens", MAX_TOKENS);
-    if (ids->cap - ids->n < p->nids) {
-        size_t cap = ids->n + p->nids;
-        int32_t *bigger = realloc(ids->p, cap * sizeof *bigger);
-        if (!bigger)
-            return err_set(e, ERR_NOMEM, "no memory for %zu tokens", cap);
-        ids->p = bigger;
-        ids->cap = cap;
-    }
-    memcpy(ids->p + ids->n, p->ids, p->nids * sizeof *p->ids);
-    ids->n += p->nids;
-    return 0;
-}
-
 static int add_input(const struct local *l, const struct gen_req *req, size_t i,
                      struct tok_ids *ids, struct err *e)
 {
@@ -59,7 +42,7 @@ static int add_input(const struct local *l, const struct gen_req *req, size_t i,
     if (text)
         rc = tok_encode(l->tok, &span, 1, TOK_ADD_BOS | TOK_ADD_EOS, MAX_TOKENS - ids->n, ids, e);
     else
-        rc = add_ids(p, ids, e);
+        rc = local_put_ids(ids, p->ids, p->nids, e);
     if (rc)
         return rc;
     if (ids->n == from)
@@ -76,7 +59,8 @@ static int add_input(const struct local *l, const struct gen_req *req, size_t i,
 int local_embed_prepare(struct local *l, const struct gen_req *req, struct local_prompt *out,
                         struct err *e)
 {
-    struct local_prompt p = {.ntexts = req->nmsgs};
+    struct local_prompt p = *out;
+    p.ntexts = req->nmsgs;
     size_t *ends = calloc(req->nmsgs + 1, sizeof *ends);
     p.texts = calloc(req->nmsgs + 1, sizeof *p.texts);
     int rc = ends && p.texts ? 0 : err_set(e, ERR_NOMEM, "no memory for %zu texts", req->nmsgs);
@@ -88,10 +72,7 @@ int local_embed_prepare(struct local *l, const struct gen_req *req, struct local
     for (size_t i = 0, from = 0; !rc && i < req->nmsgs; from = ends[i++])
         p.texts[i] = (struct model_text){p.ids.p + from, ends[i] - from};
     free(ends);
-    if (rc)
-        local_prompt_done(&p);
-    else
-        *out = p;
+    *out = p;
     return rc;
 }
 

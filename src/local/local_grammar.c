@@ -23,8 +23,9 @@ static const struct {
 };
 
 /* When the grammar holds, for an answer that is wholly under it. */
-static void whole_answer(const struct local *l, const struct gen_req *req, bool thinks,
-                         struct str *trigger, struct grammar_start *start)
+static void whole_answer(const struct local *l, const struct local_face *f,
+                         const struct gen_req *req, bool thinks, struct str *trigger,
+                         struct grammar_start *start)
 {
     struct str open = STR("<think>");
     *trigger = STR("</think>");
@@ -32,15 +33,15 @@ static void whole_answer(const struct local *l, const struct gen_req *req, bool 
     if (req->kind != GEN_CHAT)
         return;
     for (size_t i = 0; i < sizeof thoughts / sizeof *thoughts; i++)
-        if (thoughts[i].syntax == l->syntax) {
+        if (thoughts[i].syntax == f->syntax) {
             open = str_of(thoughts[i].open);
             *trigger = str_of(thoughts[i].close);
         }
     /* Harmony says what is the answer; before it there is analysis. */
-    bool harmony = l->syntax == TMPL_SYNTAX_HARMONY;
+    bool harmony = f->syntax == TMPL_SYNTAX_HARMONY;
     if (harmony)
         *trigger = STR("<|channel|>final<|message|>");
-    if (!thinks && !harmony && !l->traits.reasoning)
+    if (!thinks && !harmony && !f->traits.reasoning)
         return;
     start->when = GRAMMAR_AFTER;
     start->triggers = trigger;
@@ -92,10 +93,10 @@ static struct str schema_of(const struct gen_tool *t, bool insist)
     return schema;
 }
 
-static int list_calls(const struct local *l, const struct gen_req *req, bool forced,
-                      struct calls *c, struct err *e)
+static int list_calls(const struct local *l, const struct local_face *f, const struct gen_req *req,
+                      bool forced, struct calls *c, struct err *e)
 {
-    const struct tmpl_call_form *f = tmpl_syntax_form(l->syntax);
+    const struct tmpl_call_form *form = tmpl_syntax_form(f->syntax);
     c->list = calloc(req->ntools, sizeof *c->list);
     c->before = calloc(req->ntools, sizeof *c->before);
     if (!c->list || !c->before)
@@ -108,84 +109,87 @@ static int list_calls(const struct local *l, const struct gen_req *req, bool for
             continue;
         if (!plain_name(t->name))
             return err_set(e, ERR_UNSUPPORTED, "tools[%zu].name: cannot be called by this name", i);
-        buf_puts(&before, f->before_name);
+        buf_puts(&before, form->before_name);
         buf_str_add(&before, t->name);
-        buf_puts(&before, f->between);
+        buf_puts(&before, form->between);
         char *text = buf_take(&before, &n);
         buf_done(&before);
         if (!text)
             return err_set(e, ERR_NOMEM, "no memory for a request's tools");
         c->before[c->all.ncalls] = text;
         c->list[c->all.ncalls++] = (struct grammar_call){
-            .before = str_n(text, n), .schema = schema_of(t, forced), .after = str_of(f->after)};
+            .before = str_n(text, n), .schema = schema_of(t, forced), .after = str_of(form->after)};
     }
     if (!c->all.ncalls)
         return err_set(e, ERR_UNSUPPORTED, "tool_choice: there is no tool '%.*s'",
                        STR_ARG(req->tool_choice_name));
     c->all.calls = c->list;
     c->all.tok = l->tok;
-    c->all.end = str_of(f->end);
-    c->all.between = str_of(f->separator);
-    c->all.many = f->separator && req->parallel_tools != 0 && req->tool_choice != GEN_CHOICE_NAMED;
+    c->all.end = str_of(form->end);
+    c->all.between = str_of(form->separator);
+    c->all.many =
+        form->separator && req->parallel_tools != 0 && req->tool_choice != GEN_CHOICE_NAMED;
     return 0;
 }
 
 /* A call has to come: instead of the answer, behind the reasoning. */
-static int forced_calls(const struct local *l, const struct gen_req *req, bool thinks,
-                        struct calls *c, struct grammar **out, struct err *e)
+static int forced_calls(const struct local *l, const struct local_face *f,
+                        const struct gen_req *req, bool thinks, struct calls *c,
+                        struct grammar **out, struct err *e)
 {
-    const struct tmpl_call_form *f = tmpl_syntax_form(l->syntax);
+    const struct tmpl_call_form *form = tmpl_syntax_form(f->syntax);
     struct grammar_start start;
     struct str trigger;
-    whole_answer(l, req, thinks, &trigger, &start);
-    if (l->syntax == TMPL_SYNTAX_HARMONY)
-        trigger = str_of(f->trigger); /* the head of the message that is a call */
+    whole_answer(l, f, req, thinks, &trigger, &start);
+    if (f->syntax == TMPL_SYNTAX_HARMONY)
+        trigger = str_of(form->trigger); /* the head of the message that is a call */
     else
-        c->all.begin = str_of(f->trigger);
+        c->all.begin = str_of(form->trigger);
     return grammar_from_calls(&c->all, &start, out, e);
 }
 
 /* Calls may come: where one begins it is held to its tool. With a format the answer is either. */
-static int offered_calls(const struct local *l, const struct gen_req *req, bool thinks,
-                         struct calls *c, struct grammar **out, struct err *e)
+static int offered_calls(const struct local *l, const struct local_face *f,
+                         const struct gen_req *req, bool thinks, struct calls *c,
+                         struct grammar **out, struct err *e)
 {
-    const struct tmpl_call_form *f = tmpl_syntax_form(l->syntax);
-    struct str trigger = str_of(f->trigger);
+    const struct tmpl_call_form *form = tmpl_syntax_form(f->syntax);
+    struct str trigger = str_of(form->trigger);
     struct grammar_start start = {
         .when = GRAMMAR_LAZY, .triggers = &trigger, .ntriggers = 1, .tok = l->tok};
     if (req->format == GEN_FORMAT_TEXT)
         return grammar_from_calls(&c->all, &start, out, e);
-    whole_answer(l, req, thinks, &trigger, &start);
-    if (l->syntax == TMPL_SYNTAX_HARMONY)
+    whole_answer(l, f, req, thinks, &trigger, &start);
+    if (f->syntax == TMPL_SYNTAX_HARMONY)
         return err_set(e, ERR_UNSUPPORTED,
                        "response_format: model '%s' cannot be held to it beside tools", l->name);
-    c->all.begin = str_of(f->trigger);
+    c->all.begin = str_of(form->trigger);
     c->all.otherwise = &req->schema;
     return grammar_from_calls(&c->all, &start, out, e);
 }
 
-static int make_calls(const struct local *l, const struct gen_req *req, bool thinks,
-                      struct grammar **out, struct err *e)
+static int make_calls(const struct local *l, const struct local_face *f, const struct gen_req *req,
+                      bool thinks, struct grammar **out, struct err *e)
 {
     struct calls c = {0};
     bool forced = req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED;
-    int rc = list_calls(l, req, forced, &c, e);
+    int rc = list_calls(l, f, req, forced, &c, e);
     if (!rc && forced)
-        rc = forced_calls(l, req, thinks, &c, out, e);
+        rc = forced_calls(l, f, req, thinks, &c, out, e);
     else if (!rc)
-        rc = offered_calls(l, req, thinks, &c, out, e);
+        rc = offered_calls(l, f, req, thinks, &c, out, e);
     calls_done(&c);
     return rc;
 }
 
 /* ---- the request ---- */
 
-static int make_format(const struct local *l, const struct gen_req *req, bool thinks,
-                       struct grammar **out, struct err *e)
+static int make_format(const struct local *l, const struct local_face *f, const struct gen_req *req,
+                       bool thinks, struct grammar **out, struct err *e)
 {
     struct grammar_start start;
     struct str trigger;
-    whole_answer(l, req, thinks, &trigger, &start);
+    whole_answer(l, f, req, thinks, &trigger, &start);
     if (req->grammar.n)
         return grammar_from_gbnf(req->grammar, "root", l->tok, &start, out, e);
     if (req->format == GEN_FORMAT_JSON)
@@ -205,17 +209,17 @@ static int named(int rc, const char *field, struct err *e)
     return err_set(e, rc == ERR_NOT_FOUND ? ERR_FORMAT : rc, "%s", msg);
 }
 
-int local_grammar_make(const struct local *l, const struct gen_req *req, bool thinks,
-                       struct grammar **out, struct err *e)
+int local_grammar_make(const struct local *l, const struct local_face *f, const struct gen_req *req,
+                       bool thinks, struct grammar **out, struct err *e)
 {
     bool tools = req->kind == GEN_CHAT && req->ntools && req->tool_choice != GEN_CHOICE_NONE;
     if (req->grammar.n)
-        return named(make_format(l, req, thinks, out, e), "grammar", e);
-    if (tools && tmpl_syntax_form(l->syntax))
-        return named(make_calls(l, req, thinks, out, e),
+        return named(make_format(l, f, req, thinks, out, e), "grammar", e);
+    if (tools && tmpl_syntax_form(f->syntax))
+        return named(make_calls(l, f, req, thinks, out, e),
                      req->format == GEN_FORMAT_TEXT ? "tools" : "tools and response_format", e);
     if (req->format != GEN_FORMAT_TEXT)
-        return named(make_format(l, req, thinks, out, e), "response_format", e);
+        return named(make_format(l, f, req, thinks, out, e), "response_format", e);
     return 0;
 }
 

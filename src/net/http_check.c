@@ -10,7 +10,7 @@
 #include <arpa/inet.h>
 
 struct authority {
-    struct str host; /* without brackets */
+    struct str host; /* without brackets, and without the dot a full name may end with */
     bool v6;
     uint64_t port; /* 0: none written */
 };
@@ -47,6 +47,8 @@ static bool parse_authority(struct str s, struct authority *out)
         }
         if (!name_chars(a.host))
             return false;
+        if (a.host.n > 1 && a.host.p[a.host.n - 1] == '.')
+            a.host.n--;
     }
     if (rest.n > 0) {
         if (rest.p[0] != ':' || !str_to_u64(str_n(rest.p + 1, rest.n - 1), &a.port) ||
@@ -65,8 +67,15 @@ static size_t literal(struct str host, bool v6, unsigned char out[16])
         return 0;
     memcpy(z, host.p, host.n);
     z[host.n] = '\0';
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (v6 && inet_pton(AF_INET6, z, out) != 1)
+        return 0;
+    if (v6 && memcmp(out, mapped, sizeof mapped) == 0) {
+        memmove(out, out + 12, 4); /* ::ffff:127.0.0.1 is 127.0.0.1 */
+        return 4;
+    }
     if (v6)
-        return inet_pton(AF_INET6, z, out) == 1 ? 16 : 0;
+        return 16;
     return inet_pton(AF_INET, z, out) == 1 ? 4 : 0;
 }
 
@@ -128,7 +137,17 @@ static int check_host(const struct http_policy *p, struct str host, const char *
     return 403;
 }
 
-static bool same_origin(struct str host, struct str origin)
+static bool is_port(const struct http_policy *p, uint64_t port)
+{
+    for (size_t i = 0; i < p->nports; i++)
+        if (p->ports[i] > 0 && (uint64_t)p->ports[i] == port)
+            return true;
+    return false;
+}
+
+/* The page is ours: it has the name it calls, and the port it calls or another one of this server.
+ */
+static bool same_origin(const struct http_policy *p, struct str host, struct str origin)
 {
     static const struct {
         struct str scheme;
@@ -143,7 +162,7 @@ static bool same_origin(struct str host, struct str origin)
             !parse_authority(str_n(origin.p + s.n, origin.n - s.n), &o))
             return false;
         uint64_t hp = h.port ? h.port : schemes[i].port, op = o.port ? o.port : schemes[i].port;
-        return h.v6 == o.v6 && hp == op && str_ieq(h.host, o.host);
+        return h.v6 == o.v6 && str_ieq(h.host, o.host) && (hp == op || is_port(p, op));
     }
     return false;
 }
@@ -153,7 +172,7 @@ int http_check(const struct http_policy *p, struct str host, struct str origin, 
     int status = check_host(p, host, why);
     if (status != 0 || !origin.p)
         return status;
-    if (host.p && same_origin(host, origin))
+    if (host.p && same_origin(p, host, origin))
         return 0;
     if (in_list(p->allow_origins, origin) || in_list(p->allow_origins, STR("*")))
         return 0;

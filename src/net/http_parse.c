@@ -2,16 +2,13 @@
  *
  * The header block is gathered whole (it is at most 16 KiB) and every line of it checked for what
  * parsers disagree about (bare CR or LF, folded lines, NUL), because two programs that see two
- * different requests in the same bytes are how requests are smuggled. Then llhttp parses it, and
- * the body as it arrives. Refused here: more than one of Host, Content-Length or Transfer-Encoding,
- * any coding but `chunked`, targets that are not a path, methods nobody here answers. */
+ * different requests in the same bytes are how requests are smuggled. Then llhttp parses it; the
+ * body is http_body.c's. Refused here: more than one of Host, Content-Length or Transfer-Encoding,
+ * any coding but `chunked`, methods nobody here answers, and targets that are neither a path nor
+ * `http://` with the authority that Host names, nor `*` for OPTIONS. */
 #include "http_int.h"
 
 #include <stdlib.h>
-
-/* Chunks of one byte cost five of framing; past this ratio it is not a body that is being sent. */
-#define FRAMING_FREE ((size_t)16 * 1024)
-#define FRAMING_PER_BYTE 16
 
 static enum http_step bad(struct http_in *in, int status, const char *why)
 {
@@ -36,14 +33,29 @@ static int on_target(llhttp_t *ll, const char *p, size_t n)
     return 0;
 }
 
-/* A span may be empty or missing, so a field is opened by whichever callback comes first. */
+static bool room_for_field(struct http_in *in)
+{
+    if (in->nfields < in->cap_fields)
+        return true;
+    size_t cap = in->cap_fields ? in->cap_fields * 2 : 8;
+    cap = cap > HTTP_MAX_FIELDS ? HTTP_MAX_FIELDS : cap;
+    struct http_field *f = realloc(in->fields, cap * sizeof *f);
+    if (f) {
+        in->fields = f;
+        in->cap_fields = cap;
+    }
+    return f != NULL;
+}
+
 static int on_field(llhttp_t *ll, const char *p, size_t n)
 {
     struct http_in *in = ll->data;
-    if (in->head_done)
-        return 0; /* a trailer: dropped */
     if (in->nfields == HTTP_MAX_FIELDS) {
         bad(in, 431, "too many header fields");
+        return HPE_USER;
+    }
+    if (!room_for_field(in)) {
+        bad(in, 503, "out of memory");
         return HPE_USER;
     }
     char *name = in->head.p + (p - in->head.p);
@@ -57,7 +69,7 @@ static int on_field(llhttp_t *ll, const char *p, size_t n)
 static int on_value(llhttp_t *ll, const char *p, size_t n)
 {
     struct http_in *in = ll->data;
-    if (!in->head_done && in->nfields > 0)
+    if (in->nfields > 0)
         in->fields[in->nfields - 1].value = str_trim(str_n(p, n));
     return 0;
 }
@@ -69,49 +81,23 @@ static int on_head_complete(llhttp_t *ll)
     in->chunked = (ll->flags & F_CHUNKED) != 0;
     in->keep = llhttp_should_keep_alive(ll) != 0;
     ll->upgrade = 0; /* an offer of another protocol is not taken: the answer is HTTP/1.1 */
-    return 0;
-}
-
-static int on_body(llhttp_t *ll, const char *p, size_t n)
-{
-    struct http_in *in = ll->data;
-    if (n > in->max_body - in->body.n) {
-        bad(in, 413, "body too large");
-        return HPE_USER;
-    }
-    buf_add(&in->body, p, n);
-    if (buf_failed(&in->body)) {
-        bad(in, 503, "out of memory");
-        return HPE_USER;
-    }
-    return 0;
-}
-
-static int on_complete(llhttp_t *ll)
-{
-    struct http_in *in = ll->data;
-    in->complete = true;
-    return HPE_PAUSED; /* what follows is the next request's */
+    return 1;        /* and its body is not llhttp's */
 }
 
 static llhttp_settings_t settings = {.on_method = on_method,
                                      .on_url = on_target,
                                      .on_header_field = on_field,
                                      .on_header_value = on_value,
-                                     .on_headers_complete = on_head_complete,
-                                     .on_body = on_body,
-                                     .on_message_complete = on_complete};
+                                     .on_headers_complete = on_head_complete};
 
 /* ---- lifetime ---- */
 
 void http_in_init(struct http_in *in, size_t max_body)
 {
-    memset(in, 0, sizeof *in);
-    in->max_body = max_body;
+    *in = (struct http_in){.max_body = max_body, .minor = 1};
     buf_init(&in->head, HTTP_MAX_HEAD);
     buf_init(&in->path, HTTP_MAX_HEAD);
     buf_init(&in->body, max_body);
-    http_in_reset(in);
 }
 
 void http_in_done(struct http_in *in)
@@ -119,24 +105,9 @@ void http_in_done(struct http_in *in)
     buf_done(&in->head);
     buf_done(&in->path);
     buf_done(&in->body);
-}
-
-void http_in_reset(struct http_in *in)
-{
-    llhttp_init(&in->ll, HTTP_REQUEST, &settings);
-    in->ll.data = in;
-    buf_clear(&in->head);
-    buf_clear(&in->path);
-    if (in->body.cap > NET_READ)
-        buf_done(&in->body); /* an idle connection keeps no large body's memory */
-    else
-        buf_clear(&in->body);
-    in->method = in->target = in->query = STR_NONE;
-    in->nfields = in->line_start = in->line_ends = in->skipped = in->framing = 0;
-    in->head_done = in->complete = in->keep = in->chunked = in->expect_continue = false;
-    in->minor = 1;
-    in->status = 0;
-    in->why = NULL;
+    free(in->fields);
+    in->fields = NULL;
+    in->nfields = in->cap_fields = 0;
 }
 
 bool http_in_started(const struct http_in *in)
@@ -197,38 +168,56 @@ bool http_unescape(struct str s, bool plus, struct buf *out)
 
 /* ---- the header block ---- */
 
+/* A line has ended. IN_HEAD: it was the empty one that ends the block. */
+static enum http_step line_ended(struct http_in *in)
+{
+    bool empty = in->head.n - in->line_start == 2;
+    if (empty && in->line_ends > 0)
+        return IN_HEAD;
+    if (!empty) {
+        in->line_ends++;
+        in->line_start = in->head.n;
+        return IN_MORE;
+    }
+    /* An empty line before the request: RFC 9112 2.2 lets a few pass. */
+    in->skipped += 2;
+    buf_clear(&in->head);
+    return in->skipped > 8 ? bad(in, 400, "no request line") : IN_MORE;
+}
+
+/* Bytes that cannot matter to the structure of a line. */
+static size_t plain_run(struct str s)
+{
+    size_t i = 0;
+    while (i < s.n && (unsigned char)s.p[i] > ' ' && s.p[i] != 0x7f)
+        i++;
+    return i;
+}
+
 /* Take bytes up to the end of the header block: the empty line. */
 static enum http_step gather_head(struct http_in *in, struct str bytes, size_t *used)
 {
-    size_t i = 0;
-    for (; i < bytes.n; i++) {
+    for (size_t i = 0; i < bytes.n;) {
         char c = bytes.p[i];
         char prev = in->head.n ? in->head.p[in->head.n - 1] : '\0';
-        *used = i + 1;
-        if ((prev == '\r') != (c == '\n'))
-            return bad(in, 400, "malformed line end in the header");
-        if (((unsigned char)c < ' ' && !strchr("\r\n\t", c)) || c == 0x7f || c == '\0')
-            return bad(in, 400, "control character in the header");
-        if (in->line_ends > 0 && in->head.n == in->line_start && (c == ' ' || c == '\t'))
-            return bad(in, 400, "folded header line");
-        buf_putc(&in->head, c);
+        size_t run = prev == '\r' ? 0 : plain_run(str_n(bytes.p + i, bytes.n - i));
+        if (run == 0) {
+            *used = i + 1;
+            if ((prev == '\r') != (c == '\n'))
+                return bad(in, 400, "malformed line end in the header");
+            if (((unsigned char)c < ' ' && !strchr("\r\n\t", c)) || c == 0x7f || c == '\0')
+                return bad(in, 400, "control character in the header");
+            if (in->line_ends > 0 && in->head.n == in->line_start && (c == ' ' || c == '\t'))
+                return bad(in, 400, "folded header line");
+        }
+        size_t n = run ? run : 1;
+        buf_add(&in->head, bytes.p + i, n);
         if (buf_failed(&in->head))
             return bad(in, 431, "header too large");
-        if (c != '\n')
-            continue;
-        bool empty = in->head.n - in->line_start == 2;
-        if (empty && in->line_ends == 0) {
-            /* An empty line before the request: RFC 9112 2.2 lets a few pass. */
-            in->skipped += 2;
-            buf_clear(&in->head);
-            if (in->skipped > 8)
-                return bad(in, 400, "no request line");
-            continue;
-        }
-        if (empty)
-            return IN_HEAD;
-        in->line_ends++;
-        in->line_start = in->head.n;
+        *used = i += n;
+        enum http_step step = c == '\n' ? line_ended(in) : IN_MORE;
+        if (step != IN_MORE)
+            return step;
     }
     return IN_MORE;
 }
@@ -269,21 +258,53 @@ static enum http_step check_framing(struct http_in *in)
         return bad(in, 400, "Transfer-Encoding in HTTP/1.0");
     if (tes && (!in->chunked || !str_ieq(http_in_header(in, "transfer-encoding"), STR("chunked"))))
         return bad(in, 501, "no transfer coding but chunked");
-    if (lengths) {
-        uint64_t n;
-        if (!str_to_u64(http_in_header(in, "content-length"), &n))
-            return bad(in, 400, "malformed Content-Length");
-        if (n > in->max_body)
-            return bad(in, 413, "body too large");
-    }
+    uint64_t length = 0;
+    if (lengths && !str_to_u64(http_in_header(in, "content-length"), &length))
+        return bad(in, 400, "malformed Content-Length");
+    http_body_init(&in->framing, tes > 0, length);
     struct str expect = http_in_header(in, "expect");
     if (expect.p && !str_ieq(expect, STR("100-continue")))
         return bad(in, 417, "unknown expectation");
-    in->expect_continue = expect.p && in->minor == 1 && !in->complete;
+    in->expect_continue = expect.p && in->minor == 1 && in->framing.part != PART_END;
     return IN_HEAD;
 }
 
-static enum http_step check_request_line(struct http_in *in)
+/* "http://authority/path?query": what a proxy is asked, and what every server has to take
+ * (RFC 9112 3.2.2). It must name the Host that the field names, so that there is one to check. */
+static enum http_step cut_absolute(struct http_in *in, struct str *rest)
+{
+    const struct str scheme = STR("http://");
+    if (!str_istarts(*rest, scheme))
+        return bad(in, 400, "the request's target is not a path");
+    struct str after = str_n(rest->p + scheme.n, rest->n - scheme.n);
+    size_t n = 0;
+    while (n < after.n && after.p[n] != '/' && after.p[n] != '?')
+        n++;
+    in->authority = str_n(after.p, n);
+    *rest = str_n(after.p + n, after.n - n);
+    return n ? IN_HEAD : bad(in, 400, "malformed target of the request");
+}
+
+static enum http_step check_target(struct http_in *in)
+{
+    for (size_t i = 0; i < in->target.n; i++)
+        if ((unsigned char)in->target.p[i] <= ' ' || (unsigned char)in->target.p[i] >= 0x7f ||
+            in->target.p[i] == '#')
+            return bad(in, 400, "malformed path");
+    struct str rest = in->target, path;
+    bool server = str_is(rest, "*") && str_is(in->method, "OPTIONS");
+    if (!server && (rest.n == 0 || rest.p[0] != '/') && cut_absolute(in, &rest) == IN_BAD)
+        return IN_BAD;
+    if (!str_cut(rest, '?', &path, &in->query))
+        in->query = STR_NONE;
+    if (path.n == 0)
+        buf_putc(&in->path, '/');
+    if (!http_unescape(path, false, &in->path))
+        return bad(in, 400, "malformed escape in the path");
+    return IN_HEAD;
+}
+
+static enum http_step check_request_line(struct http_in *in, const llhttp_t *ll)
 {
     static const char *const methods[] = {"GET",   "HEAD",   "POST",    "PUT",
                                           "PATCH", "DELETE", "OPTIONS", NULL};
@@ -292,57 +313,91 @@ static enum http_step check_request_line(struct http_in *in)
         i++;
     if (!methods[i])
         return bad(in, 501, "method not supported");
-    if (in->ll.http_major != 1)
+    if (ll->http_major != 1)
         return bad(in, 505, "HTTP version not supported");
-    in->minor = in->ll.http_minor ? 1 : 0;
+    in->minor = ll->http_minor ? 1 : 0;
     if (in->target.p != in->method.p + in->method.n + 1)
         return bad(in, 400, "malformed request line");
-    if (in->target.n == 0 || in->target.p[0] != '/')
-        return bad(in, 400, "the request's target is not a path");
-    for (i = 0; i < in->target.n; i++)
-        if ((unsigned char)in->target.p[i] <= ' ' || (unsigned char)in->target.p[i] >= 0x7f ||
-            in->target.p[i] == '#')
-            return bad(in, 400, "malformed path");
-    struct str path;
-    if (!str_cut(in->target, '?', &path, &in->query))
-        in->query = STR_NONE;
-    if (!http_unescape(path, false, &in->path))
-        return bad(in, 400, "malformed escape in the path");
-    return IN_HEAD;
+    return check_target(in);
+}
+
+/* A request that waits holds what it needs and not what its buffer grew to. */
+static void fit(struct buf *b)
+{
+    char *p = b->n + 1 < b->cap ? realloc(b->p, b->n + 1) : NULL;
+    if (p) {
+        b->p = p;
+        b->cap = b->n + 1;
+    }
 }
 
 static enum http_step parse_head(struct http_in *in)
 {
-    llhttp_errno_t rc = llhttp_execute(&in->ll, in->head.p, in->head.n);
-    if (rc == HPE_PAUSED && in->complete) {
-        llhttp_resume(&in->ll);
-        rc = HPE_OK;
-    }
+    llhttp_t ll;
+    fit(&in->head);
+    llhttp_init(&ll, HTTP_REQUEST, &settings);
+    ll.data = in;
+    llhttp_errno_t rc = llhttp_execute(&ll, in->head.p, in->head.n);
     if (rc != HPE_OK)
         return llhttp_said_no(in, rc);
     if (!in->head_done)
         return bad(in, 400, "malformed request");
-    enum http_step step = check_request_line(in);
-    return step == IN_BAD ? step : check_framing(in);
+    enum http_step step = check_request_line(in, &ll);
+    if (step != IN_BAD)
+        step = check_framing(in);
+    if (step != IN_BAD && in->authority.p && !str_ieq(in->authority, http_in_header(in, "host")))
+        step = bad(in, 400, "the target and Host name two servers");
+    fit(&in->path);
+    return step;
 }
 
 /* ---- the body ---- */
 
+/* Memory for a body that was announced, at once and exactly; a large one grows as it comes, so that
+ * an announcement alone costs nothing. */
+static void expect_body(struct http_in *in)
+{
+    uint64_t n = in->framing.left + in->framing.seen;
+    if (in->chunked || in->body.p || n > NET_READ)
+        return;
+    in->body.p = malloc((size_t)n + 1);
+    in->body.cap = in->body.p ? (size_t)n + 1 : 0;
+}
+
+enum http_step http_in_limit(struct http_in *in, size_t max_body)
+{
+    in->max_body = in->body.max = max_body;
+    if (in->framing.part == PART_PLAIN && in->framing.left > max_body)
+        return bad(in, 413, "body too large");
+    return IN_HEAD;
+}
+
+static enum http_step take_data(struct http_in *in, struct str data)
+{
+    if (in->framing.seen > in->max_body)
+        return bad(in, 413, "body too large");
+    if (in->sink) {
+        in->sink(in->sink_ctx, data);
+        return IN_MORE;
+    }
+    expect_body(in);
+    buf_str_add(&in->body, data);
+    return buf_failed(&in->body) ? bad(in, 503, "out of memory") : IN_MORE;
+}
+
 static enum http_step feed_body(struct http_in *in, struct str bytes, size_t *used)
 {
-    size_t before = in->body.n;
-    llhttp_errno_t rc = llhttp_execute(&in->ll, bytes.p, bytes.n);
-    if (rc == HPE_PAUSED && in->complete) {
-        *used = (size_t)(llhttp_get_error_pos(&in->ll) - bytes.p);
-        return IN_READY;
+    const char *why = NULL;
+    while (*used < bytes.n && in->framing.part != PART_END) {
+        struct str data;
+        size_t n = 0;
+        if (!http_body_feed(&in->framing, str_n(bytes.p + *used, bytes.n - *used), &data, &n, &why))
+            return bad(in, 400, why);
+        *used += n;
+        if (data.n && take_data(in, data) == IN_BAD)
+            return IN_BAD;
     }
-    *used = bytes.n;
-    if (rc != HPE_OK)
-        return llhttp_said_no(in, rc);
-    in->framing += bytes.n - (in->body.n - before);
-    if (in->framing > FRAMING_FREE + in->body.n * FRAMING_PER_BYTE)
-        return bad(in, 400, "more framing than body");
-    return IN_MORE;
+    return in->framing.part == PART_END ? IN_READY : IN_MORE;
 }
 
 enum http_step http_in_feed(struct http_in *in, struct str bytes, size_t *used)
@@ -350,10 +405,10 @@ enum http_step http_in_feed(struct http_in *in, struct str bytes, size_t *used)
     *used = 0;
     if (in->status != 0)
         return IN_BAD;
-    if (in->complete)
-        return IN_READY;
     if (in->head_done)
-        return bytes.n ? feed_body(in, bytes, used) : IN_MORE;
+        return feed_body(in, bytes, used);
     enum http_step step = gather_head(in, bytes, used);
-    return step == IN_HEAD ? parse_head(in) : step;
+    if (step == IN_HEAD)
+        step = parse_head(in);
+    return step == IN_HEAD ? http_in_limit(in, in->max_body) : step;
 }

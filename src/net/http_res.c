@@ -1,92 +1,14 @@
-/* http_res.c: what the application sees of a request, and its answer: header, body whole or in
- * chunks, and the headers that let a permitted page read it. */
+/* http_res.c: an answer: header, body whole or in chunks, and the headers that let a permitted page
+ * read it. */
 #include "http_int.h"
 
 #include <stdlib.h>
-#include <time.h>
 
-#define MAX_HEADERS ((size_t)32 * 1024)
-#define MAX_PARAMS ((size_t)256 * 1024)
-
-/* ---- the request ---- */
-
-void res_begin(struct net_req *r, struct http_conn *c)
+/* The application, or a refusal, may answer now. */
+void res_begin(struct net_req *r)
 {
-    *r = (struct net_req){
-        .c = c, .active = true, .keep = c->in.keep, .origin_ok = c->in.status == 0};
-    buf_init(&r->headers, MAX_HEADERS);
-}
-
-void res_done(struct net_req *r)
-{
-    buf_done(&r->headers);
-    arena_free(r->arena);
-    r->arena = NULL;
-    r->active = false;
-}
-
-struct str net_req_method(const struct net_req *r)
-{
-    return r->c->in.method;
-}
-
-struct str net_req_path(const struct net_req *r)
-{
-    return buf_str(&r->c->in.path);
-}
-
-struct str net_req_query(const struct net_req *r)
-{
-    return r->c->in.query;
-}
-
-struct str net_req_header(const struct net_req *r, const char *lower_name)
-{
-    return http_in_header(&r->c->in, lower_name);
-}
-
-struct str net_req_body(const struct net_req *r)
-{
-    return buf_str(&r->c->in.body);
-}
-
-static bool decode_param(struct net_req *r, struct str raw, struct str *out)
-{
-    if (!r->arena)
-        r->arena = arena_new(MAX_PARAMS);
-    struct buf b = BUF_INIT(HTTP_MAX_HEAD);
-    bool ok = r->arena && http_unescape(raw, true, &b);
-    if (ok) {
-        struct str copy = arena_str(r->arena, buf_str(&b));
-        ok = copy.p != NULL;
-        if (ok)
-            *out = copy;
-    }
-    buf_done(&b);
-    return ok;
-}
-
-bool net_req_param(struct net_req *r, const char *name, struct str *out)
-{
-    struct str rest = r->c->in.query, pair, key, value;
-    while (rest.n > 0) {
-        if (!str_cut(rest, '&', &pair, &rest))
-            rest = STR_NONE;
-        if (!str_cut(pair, '=', &key, &value))
-            value = STR_NONE;
-        struct buf b = BUF_INIT(HTTP_MAX_HEAD);
-        bool found = http_unescape(key, true, &b) && str_is(buf_str(&b), name);
-        buf_done(&b);
-        if (found)
-            return decode_param(r, value, out);
-    }
-    return false;
-}
-
-void net_req_on_close(struct net_req *r, void (*closed)(void *ctx), void *ctx)
-{
-    r->closed = closed;
-    r->closed_ctx = ctx;
+    r->active = true;
+    r->keep = r->in.keep;
 }
 
 /* ---- the header of an answer ---- */
@@ -121,23 +43,11 @@ int net_res_header(struct net_req *r, const char *name, struct str value)
     return ERR_TOO_LARGE;
 }
 
-static void put_date(struct buf *b)
-{
-    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t now = time(NULL);
-    struct tm t;
-    gmtime_r(&now, &t);
-    buf_printf(b, "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[t.tm_wday], t.tm_mday,
-               months[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
-}
-
 /* Only requests that passed the check get here with an Origin, except refusals: those tell the page
  * nothing, so they carry no permission. */
 static void put_cors(struct net_req *r, struct buf *b)
 {
-    struct str origin = http_in_header(&r->c->in, "origin");
+    struct str origin = http_in_header(&r->in, "origin");
     if (r->c->s && r->c->s->allow_origins)
         buf_puts(b, "Vary: Origin\r\n");
     if (!origin.p || !r->origin_ok)
@@ -150,19 +60,20 @@ static void put_head(struct net_req *r, int status, const char *type, bool strea
 {
     struct http_conn *c = r->c;
     struct buf *b = &c->out;
-    bool old = c->in.minor == 0;
+    bool old = r->in.minor == 0;
     bool bodyless = status == 204 || status == 304;
-    r->no_body = bodyless || str_is(c->in.method, "HEAD");
+    r->no_body = bodyless || str_is(r->in.method, "HEAD");
     r->chunked = streamed && !old && !r->no_body;
     if (streamed && old && !r->no_body)
         r->keep = false; /* its end is the connection's */
-    if (!c->s || c->s->draining)
-        r->keep = false;
+    if (!c->s || c->s->draining || r->in.framing.part != PART_END)
+        r->keep = false; /* after an early answer, what still comes cannot be told from a request */
     buf_printf(b, "HTTP/1.1 %d ", status);
     for (const char *p = reason(status); *p; p++)
         buf_putc(b, *p == '_' ? ' ' : *p);
     buf_puts(b, "\r\n");
-    put_date(b);
+    if (c->s)
+        buf_printf(b, "Date: %s\r\n", server_date(c->s));
     if (type && status != 204)
         buf_printf(b, "Content-Type: %s\r\n", type);
     put_cors(r, b);
@@ -195,14 +106,18 @@ static void end(struct net_req *r)
         conn_free_orphan(c);
         return;
     }
-    conn_flush(c);
     conn_answered(c);
 }
 
-static void count_and_flush(struct http_conn *c, size_t before)
+/* Inside the pump, which flushes when it has gone through what came in, answers to pipelined
+ * requests leave together. */
+static void count_and_send(struct http_conn *c, size_t before, bool now)
 {
     c->queued += c->out.n - before;
-    conn_flush(c);
+    if (c->out.n >= NET_CORK || (now && !c->pumping))
+        conn_flush(c);
+    if (!c->pumping)
+        server_later(c);
 }
 
 void net_res_send(struct net_req *r, int status, const char *type, struct str body)
@@ -213,7 +128,7 @@ void net_res_send(struct net_req *r, int status, const char *type, struct str bo
         put_head(r, status, type, false, body.n);
         if (!r->no_body)
             buf_str_add(&c->out, body);
-        count_and_flush(c, before);
+        count_and_send(c, before, true);
     }
     end(r);
 }
@@ -224,14 +139,14 @@ void net_res_start(struct net_req *r, int status, const char *type)
         return;
     size_t before = r->c->out.n;
     put_head(r, status, type, true, 0);
-    count_and_flush(r->c, before);
+    count_and_send(r->c, before, false);
 }
 
 size_t net_res_write(struct net_req *r, struct str bytes)
 {
     struct http_conn *c = r->c;
     if (!alive(r))
-        return 0;
+        return NET_GONE;
     size_t before = c->out.n;
     if (bytes.n > 0 && !r->no_body) { /* an empty chunk would be the end */
         if (r->chunked)
@@ -240,7 +155,9 @@ size_t net_res_write(struct net_req *r, struct str bytes)
         if (r->chunked)
             buf_puts(&c->out, "\r\n");
     }
-    count_and_flush(c, before);
+    count_and_send(c, before, false);
+    if (!alive(r))
+        return NET_GONE;
     size_t waiting = conn_waiting(c);
     if (waiting > NET_HIGH)
         r->high = true;
@@ -259,7 +176,7 @@ void net_res_end(struct net_req *r)
     if (alive(r) && r->chunked) {
         size_t before = c->out.n;
         buf_puts(&c->out, "0\r\n\r\n");
-        count_and_flush(c, before);
+        count_and_send(c, before, false);
     }
     end(r);
 }
@@ -272,6 +189,7 @@ void net_res_abort(struct net_req *r)
         conn_free_orphan(c);
         return;
     }
+    conn_flush(c);
     conn_cut(c, !r->chunked);
 }
 
@@ -285,13 +203,23 @@ static bool header_list(struct str s)
     return s.n > 0;
 }
 
+#define METHODS "GET, HEAD, POST, PUT, PATCH, DELETE"
+
+/* OPTIONS *: of the server as a whole (RFC 9110 9.3.7). */
+void res_server_options(struct net_req *r)
+{
+    net_res_header(r, "Allow", STR(METHODS ", OPTIONS"));
+    net_res_send(r, 204, NULL, STR_NONE);
+}
+
 void res_preflight(struct net_req *r)
 {
-    struct http_in *in = &r->c->in;
-    net_res_header(r, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, PUT, PATCH, DELETE"));
+    struct http_in *in = &r->in;
+    net_res_header(r, "Access-Control-Allow-Methods", STR(METHODS));
     struct str wanted = http_in_header(in, "access-control-request-headers");
     if (header_list(wanted))
         net_res_header(r, "Access-Control-Allow-Headers", wanted);
+    net_res_header(r, "Vary", STR("Access-Control-Request-Headers"));
     if (str_is(http_in_header(in, "access-control-request-private-network"), "true"))
         net_res_header(r, "Access-Control-Allow-Private-Network", STR("true"));
     net_res_header(r, "Access-Control-Max-Age", STR("600"));

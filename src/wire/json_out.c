@@ -2,6 +2,7 @@
  * the caller's own JSON, and the replay of the fields a decoder did not know. */
 #include "wire_int.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,7 +55,8 @@ void jw_null(struct buf *b, const char *key)
     buf_puts(b, "null");
 }
 
-void jw_float(struct buf *b, const char *key, float v)
+/* The shortest text that reads back. */
+static void put_float(struct buf *b, float v)
 {
     char t[32];
     for (int digits = 6; digits <= 9; digits++) {
@@ -62,8 +64,30 @@ void jw_float(struct buf *b, const char *key, float v)
         if (strtof(t, NULL) == v)
             break;
     }
-    jw_key(b, key);
     buf_puts(b, t);
+}
+
+void jw_float(struct buf *b, const char *key, float v)
+{
+    jw_key(b, key);
+    put_float(b, v);
+}
+
+void jw_logprob_value(struct buf *b, float v)
+{
+    put_float(b, isfinite(v) ? v : -9999.0f);
+}
+
+void jw_str_key(struct buf *b, struct str key)
+{
+    comma(b);
+    buf_json_str(b, key);
+    buf_putc(b, ':');
+}
+
+void jw_logprob(struct buf *b, const char *key, float v)
+{
+    jw_float(b, key, isfinite(v) ? v : -9999.0f);
 }
 
 void jw_number(struct buf *b, float v)
@@ -76,6 +100,12 @@ void jw_item(struct buf *b, struct str v)
 {
     comma(b);
     buf_json_str(b, v);
+}
+
+void jw_item_int(struct buf *b, int64_t v)
+{
+    comma(b);
+    buf_printf(b, "%lld", (long long)v);
 }
 
 void jw_object(struct buf *b, const char *key)

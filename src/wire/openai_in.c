@@ -371,7 +371,7 @@ static int read_choice(struct wire_reader *r, const json_t *o, bool whole_body, 
 
 /* ---- usage and the whole ---- */
 
-static void read_usage(struct wire_reader *r, const json_t *u)
+void openai_read_usage(struct wire_reader *r, const json_t *u)
 {
     struct gen_usage g = {0};
     if (!json_is_object(u))
@@ -408,7 +408,7 @@ static int read_chunk(struct wire_reader *r, const json_t *v, bool whole_body, s
         usage = json_object_get(json_object_get(v, "x_groq"), "usage");
     if (json_is_object(usage)) {
         reader_start(r, wire_json_get_str(v, "model"), wire_json_get_str(v, "id"));
-        read_usage(r, usage);
+        openai_read_usage(r, usage);
     }
     return 0;
 }

@@ -46,13 +46,36 @@ static const struct row rows[] = {
 #define MAX_BIAS 1024
 #define MAX_LIST 64
 
+/* As llama-server reads them: shares are brought into 0 to 1, nothing else has an end but what the
+ * numbers themselves have. */
+static int decode_wide(struct dec *d, const json_t *body, const struct row *row, void *to)
+{
+    int64_t n = 0;
+    float f = 0;
+    int rc;
+    if (row->whole) {
+        rc = dec_int(d, body, row->key, (int64_t)row->lo, INT32_MAX, &n);
+        if (rc > 0)
+            *(int32_t *)to = (int32_t)n;
+        return rc;
+    }
+    rc = dec_float(d, body, row->key, -1e6, 1e6, &f);
+    if (rc > 0 && row->hi == 1.0)
+        f = f < 0 ? 0 : f > 1 ? 1 : f;
+    if (rc > 0)
+        *(float *)to = row->bit == GEN_SET_TEMPERATURE && f < 0 ? 0 : f;
+    return rc;
+}
+
 static int decode_row(struct dec *d, const json_t *body, const struct row *row,
                       struct gen_sampling *s)
 {
     void *to = (char *)s + row->at;
     int64_t n = 0;
     int rc;
-    if (row->whole) {
+    if (d->wide)
+        rc = decode_wide(d, body, row, to);
+    else if (row->whole) {
         rc = dec_int(d, body, row->key, (int64_t)row->lo, (int64_t)row->hi, &n);
         if (rc > 0)
             *(int32_t *)to = (int32_t)n;
@@ -62,30 +85,42 @@ static int decode_row(struct dec *d, const json_t *body, const struct row *row,
     return rc;
 }
 
-/* {"ID": BIAS}; llama-server's [[ID, BIAS], ...] too, where false is "never". */
+/* {"ID": BIAS}; llama-server's [[ID, BIAS], ...] too, where false is "never", and where a text that
+ * is no number stands for the tokens it has. */
 static int bias_item(struct dec *d, const json_t *id, const json_t *value, struct gen_bias *out)
 {
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-        return dec_fail(d, ERR_FORMAT, "logit_bias", "wants token ids");
+    *out = (struct gen_bias){.id = -1};
     if (!json_is_number(value) && !json_is_false(value))
         return dec_fail(d, ERR_FORMAT, "logit_bias", "wants numbers");
-    out->id = (int32_t)json_integer_value(id);
     out->bias = json_is_false(value) ? -INFINITY : (float)json_number_value(value);
+    if (json_string_length(id))
+        return dec_copy(d, wire_json_str(id), &out->text);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+        return dec_fail(d, ERR_FORMAT, "logit_bias", "wants token ids");
+    out->id = (int32_t)json_integer_value(id);
     return 0;
 }
 
 static int bias_object(struct dec *d, json_t *o, struct gen_sampling *s)
 {
     const char *key;
+    size_t klen;
     json_t *v;
-    json_object_foreach(o, key, v)
+    json_object_keylen_foreach(o, key, klen, v)
     {
         uint64_t id;
-        if (!str_to_u64(str_of(key), &id) || id > INT32_MAX)
-            return dec_fail(d, ERR_FORMAT, "logit_bias", "wants token ids as keys");
-        if (!json_is_number(v))
+        struct str k = str_n(key, klen);
+        struct gen_bias *b = &s->bias[s->nbias++];
+        if (!json_is_number(v) && !json_is_false(v))
             return dec_fail(d, ERR_FORMAT, "logit_bias", "wants numbers");
-        s->bias[s->nbias++] = (struct gen_bias){(int32_t)id, (float)json_number_value(v)};
+        b->bias = json_is_false(v) ? -INFINITY : (float)json_number_value(v);
+        b->id = -1;
+        if (str_to_u64(k, &id) && id <= INT32_MAX)
+            b->id = (int32_t)id;
+        else if (!d->wide || !k.n)
+            return dec_fail(d, ERR_FORMAT, "logit_bias", "wants token ids as keys");
+        else if (dec_copy(d, k, &b->text))
+            return dec_nomem(d);
     }
     return 0;
 }
@@ -160,7 +195,7 @@ int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s)
         s->top_k = n < 0 ? 0 : (int32_t)n;
     }
     rc = dec_int(d, body, "seed", INT64_MIN, INT64_MAX, &n);
-    if (rc > 0) {
+    if (rc > 0 && !(d->wide && (n == -1 || n == UINT32_MAX))) {
         s->set |= GEN_SET_SEED;
         s->seed = (uint64_t)n;
     }
@@ -171,7 +206,25 @@ int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s)
     if (rc >= 0)
         rc = decode_list(d, body, "dry_sequence_breakers", GEN_SET_DRY_BREAKERS, s,
                          &s->dry_breakers, &s->ndry_breakers);
+    if (rc >= 0)
+        rc = dec_bool(d, body, "ignore_eos", &s->ignore_eos);
+    d->sampling = true;
     return rc < 0 ? rc : 0;
+}
+
+bool dec_is_sampling(const char *key)
+{
+    static const char *const others[] = {"top_k",    "seed",       "logit_bias",
+                                         "samplers", "ignore_eos", "dry_sequence_breakers"};
+    for (size_t i = 0; i < NROWS; i++) {
+        if (!strcmp(key, rows[i].key))
+            return true;
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (!strcmp(key, others[i]))
+            return true;
+    }
+    return false;
 }
 
 /* ---- writing ---- */
@@ -184,10 +237,33 @@ static void put_list(struct enc *x, const char *key, const struct str *list, siz
     jw_close(x->b, ']');
 }
 
+/* llama-server's form, which has texts too. */
+static void put_pairs(struct enc *x, const struct gen_sampling *s)
+{
+    jw_array(x->b, enc_top(x, "logit_bias"));
+    for (size_t i = 0; i < s->nbias; i++) {
+        jw_open(x->b, '[');
+        if (s->bias[i].text.n)
+            jw_item(x->b, s->bias[i].text);
+        else
+            jw_item_int(x->b, s->bias[i].id);
+        jw_number(x->b, s->bias[i].bias == -INFINITY ? -100.0f : s->bias[i].bias);
+        jw_close(x->b, ']');
+    }
+    jw_close(x->b, ']');
+}
+
 /* "Never" is -100 in this dialect. */
 static void put_bias(struct enc *x, const struct gen_sampling *s)
 {
     char key[16];
+    bool texts = false;
+    for (size_t i = 0; i < s->nbias; i++)
+        texts |= s->bias[i].text.n > 0;
+    if (texts) {
+        put_pairs(x, s);
+        return;
+    }
     jw_object(x->b, enc_top(x, "logit_bias"));
     for (size_t i = 0; i < s->nbias; i++) {
         snprintf(key, sizeof key, "%d", s->bias[i].id);
@@ -218,6 +294,8 @@ void enc_sampling(struct enc *x)
         jw_int(x->b, enc_top(x, "seed"), (int64_t)s->seed);
     if (s->nbias)
         put_bias(x, s);
+    if (s->ignore_eos)
+        jw_bool(x->b, enc_top(x, "ignore_eos"), true);
     if (s->set & GEN_SET_SAMPLERS)
         put_list(x, "samplers", s->samplers, s->nsamplers);
     if (s->set & GEN_SET_DRY_BREAKERS)

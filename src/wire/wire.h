@@ -115,6 +115,13 @@ int wire_reader_end(struct wire_reader *r, struct err *e);
 int wire_error_decode(enum gen_dialect d, int status, struct str body, int retry_after_s,
                       struct err *e);
 
+/* ---- reranking: POST /v1/rerank, as Jina and Cohere have it ---- */
+
+/* 0 when the body is a proper request, whose model stands in *model then (in the arena). */
+int wire_rerank_check(struct str body, struct arena *arena, struct str *model, struct err *e);
+/* What is said of a model that cannot: ERR_UNSUPPORTED, naming it. */
+int wire_rerank_refuse(struct str model, struct err *e);
+
 /* ---- kept answers of WIRE_RESPONSES ----
  *
  * A kept text is a JSON array of items (an input) or a Response object (its output counts). */

@@ -36,6 +36,9 @@ int64_t wire_json_count(const json_t *o, const char *k);
 struct dec {
     struct arena *a;
     struct err *e;
+    bool wide;     /* sampling fields have llama-server's ranges: what is out of one is brought to
+                      its end; and its meanings: a seed of -1 is none */
+    bool sampling; /* dec_sampling has read its fields: they are known */
     const char *list, *sub; /* NULL: not inside one */
     size_t i, j;
     bool counting; /* nobody answers: see wire_count_decode */
@@ -65,6 +68,19 @@ int dec_extra(struct dec *d, const json_t *extra, struct gen_req *r);
 int dec_keep(struct dec *d, json_t **extra, const char *key, json_t *v);
 /* The sampling fields of the OpenAI dialect and its extensions (sampling.c). */
 int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s);
+bool dec_is_sampling(const char *key);
+/* response_format, or llama-server's json_schema, and grammar. */
+int dec_format(struct dec *d, const json_t *body, struct gen_req *r);
+/* How much to think, in the words servers have for it (effort.c). */
+int dec_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra);
+/* stream and stream_options. */
+int dec_stream(struct dec *d, const json_t *body, struct gen_req *r);
+/* `prompt` in any of its shapes into r's prompt and the ones after it (prompts.c). */
+int dec_prompts(struct dec *d, const json_t *body, struct gen_req *r);
+/* n choices of each prompt; refused, naming key, where all are too many. */
+int dec_choices(struct dec *d, const char *key, int64_t n, struct gen_req *r);
+/* Prompt i of r: 0 is its own, i the one in more[i - 1]. */
+struct gen_prompt wire_prompt(const struct gen_req *r, size_t i);
 /* "data:MIME;base64,DATA" into mime and data, anything else into url. */
 int dec_url(struct dec *d, struct str url, struct gen_part *p);
 
@@ -82,7 +98,12 @@ void jw_null(struct buf *b, const char *key);
 void jw_float(struct buf *b, const char *key, float v); /* the shortest text that reads back */
 void jw_number(struct buf *b, float v);                 /* in an array; quick, and reads back */
 void jw_item(struct buf *b, struct str v);              /* a string in an array */
-void jw_object(struct buf *b, const char *key);         /* opens */
+void jw_item_int(struct buf *b, int64_t v);
+/* A log-probability: what JSON has no number for is -9999, as OpenAI writes it. */
+void jw_logprob(struct buf *b, const char *key, float v);
+void jw_logprob_value(struct buf *b, float v);  /* after its key */
+void jw_str_key(struct buf *b, struct str key); /* a key of any bytes */
+void jw_object(struct buf *b, const char *key); /* opens */
 void jw_array(struct buf *b, const char *key);
 
 /* An encoder: the body so far, and the top-level keys in it. */
@@ -101,6 +122,9 @@ int enc_unsupported(struct enc *x, const char *field, const char *dialect);
  * must be one, and empty text is {}. */
 int enc_raw(struct enc *x, const char *key, struct str text, bool object, const char *what);
 void enc_sampling(struct enc *x); /* what dec_sampling reads */
+int enc_format(struct enc *x);    /* what dec_format reads */
+void enc_stream(struct enc *x);   /* what dec_stream reads */
+void enc_prompts(struct enc *x);  /* what dec_prompts reads */
 /* The members of req->extra that stand at top level, except `but`. */
 int enc_extra(struct enc *x, const json_t *extra, const char *but);
 /* req->extra parsed when it belongs to dialect d, else NULL. */
@@ -172,7 +196,8 @@ struct wire_codec {
     size_t max_event;   /* bytes of one streamed event; 0: WIRE_MAX_EVENT */
     bool lines; /* streams are lines of JSON (application/x-ndjson), not server-sent events */
     int (*decode)(struct dec *d, const json_t *body, struct gen_req *r);
-    int (*encode)(struct enc *x, struct str model);
+    int (*encode)(struct enc *x, struct str model); /* NULL: no provider speaks it, and there is no
+                                                       reader either */
     /* One event of a streamed answer (data is JSON or the dialect's end mark). */
     int (*read_event)(struct wire_reader *r, struct str name, struct str data, struct err *e);
     int (*read_body)(struct wire_reader *r, const json_t *body, struct err *e);
@@ -187,8 +212,21 @@ struct wire_codec {
     void (*error)(const struct err *err, struct buf *out); /* the error body */
     const char *keepalive;
 };
+/* What was said so far, to tell it from what a model wrote (extras.c). */
+struct wire_said {
+    uint64_t hash;
+    size_t n;
+};
+void said_add(struct wire_said *s, struct str text);
+/* "weir":{"raw":…} where raw is known and not what was given; llama-server's timings where times
+ * are known. */
+void put_weir(struct buf *b, struct str raw, const struct wire_said *given);
+void put_timings(struct buf *b, const struct wire_writer *w);
+
 /* The rows of wire.c; each stands in its own files. */
-extern const struct wire_codec openai_codec, anthropic_codec, embeddings_codec;
+extern const struct wire_codec openai_codec, anthropic_codec, embeddings_codec, completions_codec;
+extern const struct wire_codec ollama_chat_codec, ollama_generate_codec;
+extern const struct wire_codec ollama_embed_codec, ollama_embeddings_codec;
 
 /* openai_req.c, openai_enc.c, openai_in.c, openai_out.c and the same for anthropic */
 int openai_decode(struct dec *d, const json_t *body, struct gen_req *r);
@@ -203,6 +241,40 @@ bool openai_read_complete(const struct wire_reader *r, bool clean_end);
 int openai_reader_new(struct wire_reader *r);
 void openai_reader_free(struct wire_reader *r);
 void openai_error(const struct err *err, struct buf *out);
+/* Shared with completions. */
+void openai_put_usage(struct buf *b, const struct gen_usage *u);
+void openai_read_usage(struct wire_reader *r, const json_t *u);
+
+/* LM Studio's own path is served, not called. */
+int lmstudio_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int lmstudio_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
+                   struct err *e);
+int lmstudio_writer_new(struct wire_writer *w);
+void lmstudio_writer_free(struct wire_writer *w);
+struct str lmstudio_whole(const struct wire_writer *w);
+void lmstudio_error(const struct err *err, struct buf *out);
+void lmstudio_put_error(const struct err *err, struct buf *out); /* the object inside it */
+
+/* llama-server's own paths are served, not called. */
+int llama_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_infill_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out, struct err *e);
+int llama_writer_new(struct wire_writer *w);
+void llama_writer_free(struct wire_writer *w);
+void llama_error(const struct err *err, struct buf *out);
+
+int completions_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int completions_encode(struct enc *x, struct str model);
+int completions_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
+                      struct err *e);
+int completions_writer_new(struct wire_writer *w);
+void completions_writer_free(struct wire_writer *w);
+int completions_read_event(struct wire_reader *r, struct str name, struct str data, struct err *e);
+int completions_read_body(struct wire_reader *r, const json_t *body, struct err *e);
+void completions_read_done(struct wire_reader *r);
+bool completions_read_complete(const struct wire_reader *r, bool clean_end);
+int completions_reader_new(struct wire_reader *r);
+void completions_reader_free(struct wire_reader *r);
 
 int anthropic_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int anthropic_encode(struct enc *x, struct str model);

@@ -379,7 +379,9 @@ def what_is_no_model_is_refused():
         p = weir(["pull", e.url], home)
         assert p.returncode in (1, 3) and want in p.err, p.err
         nothing_installed(home)
-    assert weir(["pull", "no-such-model"], home).returncode == 3
+    nowhere = Server(lambda h, _: head(h, 0, 404))
+    registry = {"WEIR_REGISTRY": nowhere.url.rsplit("/", 1)[0]}
+    assert weir(["pull", "no-such-model"], home, env=registry).returncode == 3
     assert weir(["pull", str(scratch / "absent.gguf")], home).returncode != 0
     nothing_installed(home)
 

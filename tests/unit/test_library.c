@@ -92,12 +92,13 @@ static int note(void *ctx, const char *what, struct err *e)
     return err_set(e, ERR_POLICY, "offline: %s", what);
 }
 
-static int progress(void *ctx, enum library_phase phase, uint64_t done, uint64_t total)
+static int progress(void *ctx, const struct library_progress *p)
 {
     struct ctx *c = ctx;
     c->calls++;
-    c->waits += phase == LIBRARY_WAITING;
-    assert_true(total == 0 || done <= total);
+    c->waits += p->phase == LIBRARY_WAITING;
+    assert_true(p->model && p->file && p->digest);
+    assert_true(p->total == 0 || p->done <= p->total);
     return c->cancel_at && c->calls >= c->cancel_at;
 }
 
@@ -262,7 +263,9 @@ static void names_are_found(void **state)
     assert_non_null(strstr(c->e.msg, "which tag"));
     assert_int_equal(pull(c, c->model_path, "../x"), ERR_INVAL);
     assert_int_equal(pull(c, c->model_path, ".x"), ERR_INVAL);
+    c->server.status = 404; /* the registry's word */
     assert_int_equal(pull(c, "nothing-of-the-kind", NULL), ERR_NOT_FOUND);
+    c->server.status = 0;
     library_free(l);
     size_t n;
     assert_string_equal(library_catalogue(&n)[0].name, "smollm2:135m");

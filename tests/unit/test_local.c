@@ -471,7 +471,7 @@ static void what_it_cannot_do_is_named(void **state)
     struct gen_tool tool = {.name = STR("f")};
     struct gen_req ok = {.kind = GEN_CHAT, .msgs = &m, .nmsgs = 1, .n = 1, .max_tokens = 1}, r;
     r = ok;
-    r.n = 2;
+    r.n = 129;
     refused(l, &r, "n: ");
     r = ok;
     r.format = GEN_FORMAT_SCHEMA;
@@ -514,7 +514,7 @@ static void what_it_cannot_do_is_named(void **state)
     struct gen_caps caps;
     assert_int_equal(local_backend(l)->ops->describe(local_backend(l), STR("tiny"), &caps, NULL),
                      0);
-    assert_true(caps.chat && caps.raw && caps.tools && caps.logprobs && !caps.images && !caps.many);
+    assert_true(caps.chat && caps.raw && caps.tools && caps.logprobs && !caps.images && caps.many);
     assert_int_equal(caps.context, engine_ctx(local_engine(l)));
     local_free(l);
 

@@ -3,7 +3,8 @@
  *   NAME.FORM.request.json      a request as a client sends it
  *   NAME.FORM.request.txt       what it decodes to, and how the providers' dialects and its own
  *                               encode that (or refuse)
- *   NAME.script.json            events of an answer, and whether it is streamed
+ *   NAME.script.json            events of an answer, and whether it is streamed; or the form it is
+ *                               for, and the request that is answered
  *   NAME.script.FORM.txt        the bytes they become
  *   refused.FORM.txt            requests that are refused: JSON, tab, code and message
  *
@@ -177,7 +178,37 @@ static int word(struct str s, const char *const *words)
     return i;
 }
 
-static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
+static struct gen_logprob read_token(const json_t *o)
+{
+    return (struct gen_logprob){
+        .token = field(o, "token"),
+        .id = (int32_t)json_integer_value(json_object_get(o, "id")),
+        .logprob = (float)json_number_value(json_object_get(o, "logprob")),
+    };
+}
+
+static void read_logprobs(const json_t *list, struct gen_event *ev, struct arena *a)
+{
+    size_t n = json_array_size(list);
+    struct gen_token_logprobs *lp = arena_array(a, n, sizeof *lp);
+    int32_t *ids = arena_array(a, n, sizeof *ids);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(list, i), *top = json_object_get(o, "top");
+        struct gen_logprob *tops = arena_array(a, json_array_size(top), sizeof *tops);
+        lp[i].chosen = read_token(o);
+        ids[i] = lp[i].chosen.id;
+        lp[i].top = tops;
+        lp[i].ntop = json_array_size(top);
+        for (size_t k = 0; k < lp[i].ntop; k++)
+            tops[k] = read_token(json_array_get(top, k));
+    }
+    ev->logprobs = lp;
+    ev->nlogprobs = n;
+    ev->ids = ids;
+    ev->nids = n;
+}
+
+static void read_event(const json_t *o, struct gen_event *ev, struct err *err, struct arena *a)
 {
     static const char *const types[] = {
         "start",     "text",       "reasoning", "tool_begin", "tool_args", "tool_end", "opaque",
@@ -193,6 +224,10 @@ static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
     ev->usage.input = json_integer_value(json_object_get(o, "input"));
     ev->usage.cached = json_integer_value(json_object_get(o, "cached"));
     ev->usage.output = json_integer_value(json_object_get(o, "output"));
+    ev->times.prompt = json_integer_value(json_object_get(o, "prompt_ns"));
+    ev->times.write = json_integer_value(json_object_get(o, "write_ns"));
+    ev->raw = field(o, "raw");
+    read_logprobs(json_object_get(o, "logprobs"), ev, a);
     if (ev->type == GEN_EV_DONE || ev->type == GEN_EV_CHOICE_END)
         ev->reason = (enum gen_reason)word(field(o, "reason"), reasons);
     if (ev->type == GEN_EV_ERROR) {
@@ -201,28 +236,45 @@ static void read_event(const json_t *o, struct gen_event *ev, struct err *err)
     }
 }
 
+static struct gen_req *script_req(enum wire_form d, const json_t *script, struct arena *a)
+{
+    const json_t *body = json_object_get(script, "request"), *n = json_object_get(script, "n");
+    struct gen_req *r = arena_alloc(a, sizeof *r);
+    struct err e = {0};
+    if (body) {
+        char *text = json_dumps(body, JSON_COMPACT);
+        if (wire_request_decode(d, str_of(text), a, &r, &e))
+            fail_msg("%s: %s", text, e.msg);
+        free(text);
+        return r;
+    }
+    r->dialect = wire_form_dialect(d);
+    r->stream = json_is_true(json_object_get(script, "stream"));
+    r->stream_usage = json_is_true(json_object_get(script, "stream_usage"));
+    r->n = n ? (int32_t)json_integer_value(n) : 1;
+    return r;
+}
+
 static void write_script(enum wire_form d, const json_t *script, struct buf *out)
 {
-    struct gen_req r = {.dialect = wire_form_dialect(d), .n = 1};
+    struct arena *a = arena_new(1 << 20);
+    struct gen_req *r = script_req(d, script, a);
     struct wire_writer *w;
     struct err e = {0}, err;
     const json_t *events = json_object_get(script, "events");
-    r.stream = json_is_true(json_object_get(script, "stream"));
-    r.stream_usage = json_is_true(json_object_get(script, "stream_usage"));
-    r.n = json_object_get(script, "n") ? (int32_t)json_integer_value(json_object_get(script, "n"))
-                                       : 1;
-    assert_int_equal(wire_writer_new(d, &r, STR("0123abc"), 1764000000, &w, &e), 0);
+    assert_int_equal(wire_writer_new(d, r, STR("0123abc"), 1764000000, &w, &e), 0);
     for (size_t i = 0; i < json_array_size(events); i++) {
         struct gen_event ev;
-        read_event(json_array_get(events, i), &ev, &err);
+        read_event(json_array_get(events, i), &ev, &err, a);
         if (wire_writer_event(w, &ev, out, &e)) {
             buf_printf(out, "refused: %s %s\n", err_name(e.code), e.msg);
             break;
         }
     }
-    if (!r.stream)
+    if (!r->stream)
         buf_putc(out, '\n');
     wire_writer_free(w);
+    arena_free(a);
 }
 
 static void one_script(const char *stem)
@@ -237,7 +289,10 @@ static void one_script(const char *stem)
         fail_msg("%s: %s", name, je.text);
     for (int d = 0; d < WIRE_FORMS; d++) {
         enum wire_form f = (enum wire_form)d;
-        if (!wire_form_known(f) || wire_form_of(wire_form_dialect(f), GEN_CHAT) != f)
+        struct str only = field(script, "form");
+        if (!wire_form_known(f) || (only.n && !str_is(only, wire_form_name(f))))
+            continue;
+        if (!only.n && wire_form_of(wire_form_dialect(f), GEN_CHAT) != f)
             continue; /* not a chat's */
         struct buf out = BUF_INIT(1 << 20);
         write_script((enum wire_form)d, script, &out);

@@ -53,8 +53,12 @@ static void canon_extended(const struct gen_sampling *s, struct buf *b)
         line(b, "sampler", s->samplers[i]);
     for (size_t i = 0; i < s->ndry_breakers; i++)
         line(b, "breaker", s->dry_breakers[i]);
-    for (size_t i = 0; i < s->nbias; i++)
-        buf_printf(b, "bias %d %.9g\n", s->bias[i].id, (double)s->bias[i].bias);
+    for (size_t i = 0; i < s->nbias; i++) {
+        buf_printf(b, "bias %d", s->bias[i].id);
+        line(b, "text", s->bias[i].text);
+        buf_printf(b, " %.9g\n", (double)s->bias[i].bias);
+    }
+    buf_puts(b, s->ignore_eos ? "ignore_eos\n" : "");
 }
 
 static void canon_sampling(const struct gen_sampling *s, struct buf *b)
@@ -130,11 +134,53 @@ static void canon_limits(const struct gen_req *r, struct buf *b)
         buf_printf(b, "thinking_budget %lld\n", (long long)r->thinking_budget);
 }
 
+static void canon_prompt(const char *what, struct str text, const int32_t *ids, size_t nids,
+                         struct buf *b)
+{
+    buf_printf(b, " %s", what);
+    if (!ids)
+        line(b, "text", text);
+    for (size_t i = 0; ids && i < nids; i++)
+        buf_printf(b, " %d", ids[i]);
+    buf_putc(b, '\n');
+}
+
+static void canon_pieces(const struct gen_prompt *pieces, size_t n, struct buf *b)
+{
+    for (size_t i = 0; i < n; i++)
+        canon_prompt("piece", pieces[i].text, pieces[i].ids, pieces[i].nids, b);
+}
+
+/* What a bare prompt and a place to fill in have. */
+static void canon_raw(const struct gen_req *r, struct buf *b)
+{
+    static const char *const kinds[] = {"chat", "raw", "infill", "embed", "rerank"};
+    buf_printf(b, "%s\n", kinds[r->kind]);
+    canon_prompt("prompt", r->prompt, r->prompt_ids, r->nprompt_ids, b);
+    canon_pieces(r->prompt_pieces, r->nprompt_pieces, b);
+    for (size_t i = 0; i < r->nmore; i++) {
+        canon_prompt("more", r->more[i].text, r->more[i].ids, r->more[i].nids, b);
+        canon_pieces(r->more[i].pieces, r->more[i].npieces, b);
+    }
+    if (r->kind == GEN_INFILL)
+        canon_prompt("suffix", r->suffix, NULL, 0, b);
+    for (size_t i = 0; i < r->nfiles; i++) {
+        buf_puts(b, " file");
+        line(b, "name", r->files[i].name);
+        line(b, "text", r->files[i].text);
+        buf_putc(b, '\n');
+    }
+    buf_puts(b, r->echo ? "echo\n" : "");
+    buf_puts(b, r->prompt_only ? "prompt_only\n" : "");
+}
+
 void canon_req(const struct gen_req *r, struct buf *b)
 {
     buf_puts(b, "request");
     line(b, "model", r->model);
     buf_putc(b, '\n');
+    if (r->kind == GEN_RAW || r->kind == GEN_INFILL)
+        canon_raw(r, b);
     for (size_t i = 0; i < r->nmsgs; i++) {
         const struct gen_msg *m = &r->msgs[i];
         buf_printf(b, " %s", roles[m->role]);
