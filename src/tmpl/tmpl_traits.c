@@ -31,9 +31,9 @@ void tmpl_describe(const struct tmpl *t, struct tmpl_traits *out)
     struct gen_req with_system = {.msgs = msgs, .nmsgs = 2};
     struct gen_req with_tool = {.msgs = msgs + 1, .nmsgs = 1, .tools = &tool, .ntools = 1};
     out->system = shows(t, &with_system, system.text);
-    out->tools = mentions(t, "tools") && shows(t, &with_tool, tool.name);
+    out->tools = mentions(t, t->go ? "Tools" : "tools") && shows(t, &with_tool, tool.name);
     out->reasoning = mentions(t, "reasoning_content") || mentions(t, "enable_thinking") ||
-                     mentions(t, "<think>");
+                     mentions(t, "<think>") || (t->go && mentions(t, ".Thinking"));
 }
 
 /* ---- the syntax ---- */

@@ -75,7 +75,8 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = responses_put_tools(x, extra, false)))
         return rc;
     responses_put_choice(x, extra, false);
-    enc_sampling(x);
+    if ((rc = enc_sampling(x)))
+        return rc;
     if ((rc = responses_put_text(x, extra, false)))
         return rc;
     responses_put_reasoning(x, extra, false);
