@@ -68,15 +68,21 @@ static const char *where(const char *store)
 static void list_text(const struct library_list *list, struct buf *out)
 {
     char when[32];
+    int width = 28;
+    for (size_t i = 0; i < list->n; i++) {
+        size_t n = strlen(list->items[i].name);
+        width = n > (size_t)width && n <= 80 ? (int)n : width;
+    }
     if (list->n == 0)
         buf_puts(out, "no model is here; weir pull NAME brings one (weir pull smollm2:135m)\n");
     else
-        buf_printf(out, "%-28s %10s  %-12s %-10s  %s\n", "name", "size", "sha256", "added",
+        buf_printf(out, "%-*s %10s  %-12s %-10s  %s\n", width, "name", "size", "sha256", "added",
                    "where");
     for (size_t i = 0; i < list->n; i++) {
         const struct library_item *it = &list->items[i];
-        buf_printf(out, "%-28s %7.1f MB  %-12.12s %-10.10s  %s\n", it->name, (double)it->size / 1e6,
-                   it->sha256, it->added_ms ? clock_iso(it->added_ms, when) : "", where(it->store));
+        buf_printf(out, "%-*s %7.1f MB  %-12.12s %-10.10s  %s\n", width, it->name,
+                   (double)it->size / 1e6, it->sha256,
+                   it->added_ms ? clock_iso(it->added_ms, when) : "", where(it->store));
     }
 }
 

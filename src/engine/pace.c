@@ -1,13 +1,13 @@
 /* pace.c: how long a step will take, so that one is filled to what a running stream may wait.
  *
- * A token of a prompt costs a part that every token costs, and a part for each position before it
- * that it sees. Both are learned from the steps themselves; before the first, the second follows
- * from the model's shape, and the first is a slow machine's. A step that was thought too short is
- * broken off between two layers (the pass has changed nothing) and learned from as if it had
- * ended. Called by the scheduler and by embed.c. */
+ * A step costs a part whatever is in it (the weights are read once, the workers meet), a part for
+ * each token, and a part for each position that a token sees. All three are learned from the steps
+ * themselves: what a step took more or less than thought goes to the parts as they had a share in
+ * it. Before the first step the second is a slow machine's, and the others follow from it and from
+ * the model's shape. A step that was thought too short is broken off between two layers (the pass
+ * has changed nothing) and learned from as if it had ended. Called by the scheduler and by embed.c.
+ */
 #include "engine_int.h"
-
-#include <math.h>
 
 /* Multiply-adds a second that any machine's thread has, and what a layer may take at that speed. */
 #define SLOW_MACS 4e9
@@ -16,7 +16,10 @@
 #define FIRST_MOST 128
 /* What a multiply-add of attention costs beside one of the weights', until it is measured. */
 #define ATTENTION_COST 4.0
-/* A part that is less of a step than this is not learned from it. */
+/* What a step costs beside its tokens, in tokens, until it is measured. */
+#define FIXED_TOKENS 8
+/* Of a step that has at least such a share of its cost from the past, the past's cost is learned.
+ */
 #define TELLING 0.3
 
 /* Multiply-adds for one position seen by one token. */
@@ -35,14 +38,20 @@ void pace_init(struct pace *p, const struct model *m, int threads)
     double rows = FIRST_LAYER_NS * 1e-9 * SLOW_MACS * threads / (macs / layers + 1);
     rows = rows < FIRST_LEAST ? FIRST_LEAST : rows > FIRST_MOST ? FIRST_MOST : rows;
     p->token_ns = ENGINE_STEP_NS / rows;
+    p->fixed_ns = FIXED_TOKENS * p->token_ns;
     p->depth_share = ATTENTION_COST * attention_macs(m) / (macs + 1);
     p->position_ns = p->depth_share * p->token_ns;
     p->deep = false;
 }
 
-double pace_cost(const struct pace *p, double tokens, double seen)
+double pace_more(const struct pace *p, double tokens, double seen)
 {
     return p->token_ns * tokens + p->position_ns * seen;
+}
+
+double pace_cost(const struct pace *p, double tokens, double seen)
+{
+    return p->fixed_ns + pace_more(p, tokens, seen);
 }
 
 size_t pace_tokens(const struct pace *p, double ns, size_t depth)
@@ -53,27 +62,23 @@ size_t pace_tokens(const struct pace *p, double ns, size_t depth)
     return n < 1 ? 1 : n > ENGINE_BATCH_MAX ? ENGINE_BATCH_MAX : (size_t)n;
 }
 
-static double follow(double old, double ratio, double share)
+static double follow(double old, double by)
 {
-    double now = old * (1 + (ratio > 1 ? 0.75 : 0.25) * (ratio - 1) * share);
-    return now > old / 8 ? now : old / 8;
+    double f = 1 + by;
+    return old * (f < 0.25 ? 0.25 : f > 16 ? 16 : f);
 }
 
 void pace_learn(struct pace *p, double tokens, double seen, double ns)
 {
     double thought = pace_cost(p, tokens, seen);
-    if (tokens < 1 || ns <= 0 || thought <= 0)
+    if (tokens < 1 || ns <= 0)
         return;
-    double ratio = ns / thought, depth = p->position_ns * seen / thought;
-    ratio = ratio > 64 ? 64 : ratio;
-    /* The first step tells more than what was assumed. */
-    p->token_ns = p->measured ? follow(p->token_ns, ratio, 1 - depth)
-                              : p->token_ns * (depth < TELLING ? ratio : 1);
-    if (depth >= TELLING) {
-        p->position_ns = follow(p->position_ns, ratio, depth);
-        p->deep = true;
-    } else if (!p->deep) {
-        p->position_ns = p->depth_share * p->token_ns;
-    }
-    p->measured = true;
+    double fixed = p->fixed_ns / thought, token = p->token_ns * tokens / thought;
+    double depth = p->position_ns * seen / thought;
+    double off = ns / thought - 1, rate = off > 0 ? 0.75 : 0.4;
+    double by = off * rate / (fixed * fixed + token * token + depth * depth);
+    p->fixed_ns = follow(p->fixed_ns, by * fixed);
+    p->token_ns = follow(p->token_ns, by * token);
+    p->deep = p->deep || depth >= TELLING;
+    p->position_ns = p->deep ? follow(p->position_ns, by * depth) : p->depth_share * p->token_ns;
 }

@@ -52,6 +52,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
         en->active--;
     }
     embedding_close(r->embedding);
+    engine_note_ended(en, r, end);
     engine_note_load(en);
     r->job.on_end(r->job.ctx, end, &r->stats, end == ENGINE_END_ERROR ? err : NULL);
     engine_run_unref(r);
@@ -175,7 +176,7 @@ static void give(struct engine *en, struct engine_run *r, double ns, size_t *roo
     size_t depth = depth_of(r), most = ns > 0 ? pace_tokens(&en->pace, ns, depth) : 0;
     size_t more = top_up(en, r, most < *room ? most : *room);
     *room -= more;
-    *left -= pace_cost(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
+    *left -= pace_more(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
 }
 
 /* Slices of prompts: equal parts of the time for each caller, of these for each of its runs, and
@@ -362,15 +363,19 @@ static void count_batch(const struct engine *en, double *tokens, double *seen)
     }
 }
 
-/* What the prompts' part of a step may take. A machine on which decoding alone takes long has to
- * go on reading all the same. */
+/* What the prompts' part of a step may take. Where a step takes long whatever is in it, it has to
+ * be worth it, and reading has to go on all the same. */
 static double prefill_ns(const struct engine *en, size_t decoding)
 {
     double step = en->hurried ? ENGINE_STEP_NS / 2 : ENGINE_STEP_NS, tokens, seen;
+    double fixed = en->pace.fixed_ns;
     if (decoding == 0)
-        return step;
+        return fixed < step / 2 ? step - fixed : step / 2;
     count_batch(en, &tokens, &seen);
-    double rest = step - pace_cost(&en->pace, tokens, seen);
+    double whole = 2 * fixed < step              ? step
+                   : 2 * fixed < ENGINE_LIMIT_NS ? 2 * fixed
+                                                 : ENGINE_LIMIT_NS;
+    double rest = whole - pace_cost(&en->pace, tokens, seen);
     return rest > step / 4 ? rest : step / 4;
 }
 
@@ -441,8 +446,7 @@ bool scheduler_step(struct engine *en)
         return true;
     }
     scheduler_note_speed(en, decoding, prefilled, ns);
-    if (prefilled > 0)
-        pace_learn(&en->pace, tokens, seen, (double)ns);
+    pace_learn(&en->pace, tokens, seen, (double)ns);
     after_batch(en, logits);
     engine_note_load(en);
     return true;

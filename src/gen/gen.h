@@ -184,8 +184,7 @@ struct gen_req {
                          and no text is given then */
     struct gen_prompt *more; /* GEN_RAW: further prompts */
     size_t nmore;
-    bool echo;              /* GEN_RAW: the prompt stands before the answer: put there by who writes
-                               the answer, not by a backend */
+    bool echo;              /* GEN_RAW: who answers puts the prompt before the answer */
     struct str suffix;      /* GEN_INFILL: what stands behind the place */
     struct gen_file *files; /* GEN_INFILL: others that the model may look at */
     size_t nfiles;

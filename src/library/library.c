@@ -2,12 +2,15 @@
  * is cached, so two processes never disagree for longer than a call. */
 #include "library_int.h"
 
+#include "clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define MAX_MODELS 10000
+#define STILL_MS 1000 /* coarser than any file system's clock that we know, but FAT's */
 
 /* A child runs in another folder, so every path must hold there too. */
 static char *absolute(const char *path)
@@ -259,6 +262,16 @@ int library_list(const struct library *l, struct library_list *out, struct err *
         qsort(list.items, list.n, sizeof *list.items, by_name);
     *out = list;
     return 0;
+}
+
+uint64_t library_stamp(const struct library *l)
+{
+    struct lib_stamp s = {0};
+    hash_init(&s.hash, 0);
+    lib_stamp_folder(l->models, 0, &s);
+    lib_stores_stamp(l, &s);
+    int64_t age = clock_wall_ms() - s.newest_ms;
+    return age >= 0 && age < STILL_MS ? 0 : hash_end(&s.hash) | 1;
 }
 
 /* ---- removing ---- */

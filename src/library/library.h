@@ -130,6 +130,10 @@ struct library_list {
 };
 int library_list(const struct library *l, struct library_list *out, struct err *e);
 void library_list_done(struct library_list *list);
+/* Another number whenever a list might be another: only looks at folders, so that who asks often
+ * need not read every record each time. 0: something changed a moment ago, and may again within the
+ * same tick of the file system's clock. */
+uint64_t library_stamp(const struct library *l);
 
 /* A name, with or without its tag, an alias, or the path of a GGUF file, which is used in place.
  * Weir's own models come before those of other stores. ERR_NOT_FOUND names what is near and says if

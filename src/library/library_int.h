@@ -2,6 +2,7 @@
 #ifndef WEIR_LIBRARY_INT_H
 #define WEIR_LIBRARY_INT_H
 
+#include "hash.h"
 #include "library.h"
 
 #include <sodium.h>
@@ -212,6 +213,13 @@ int lib_manifest_parse(struct str json, const char *where, struct lib_manifest *
 /* ---- library_stores.c: models of other programs ---- */
 /* Adds to the list; a store that can't be read adds nothing. */
 int lib_stores_add(const struct library *l, struct library_list *list, struct err *e);
+/* The times of their folders are added. */
+struct lib_stamp {
+    struct hash hash;
+    int64_t newest_ms; /* wall clock */
+};
+void lib_stores_stamp(const struct library *l, struct lib_stamp *s);
+void lib_stamp_folder(const char *path, int depth, struct lib_stamp *s);
 /* A blob of an Ollama store; malloc'd, NULL: none. */
 char *lib_stores_blob(const struct library *l, const char *hex);
 int lib_list_add(struct library_list *list, struct library_item *it, struct err *e); /* takes it */

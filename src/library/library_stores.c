@@ -217,6 +217,8 @@ static void add_file(struct scan *s, const char *path, char *parts[4])
 
 /* ---- all of them ---- */
 
+static const char *const studios[] = {".lmstudio/models", ".cache/lm-studio/models"};
+
 static char *ollama_root(const struct library *l, int i)
 {
     switch (i) {
@@ -228,7 +230,6 @@ static char *ollama_root(const struct library *l, int i)
 
 int lib_stores_add(const struct library *l, struct library_list *list, struct err *e)
 {
-    static const char *const studios[] = {".lmstudio/models", ".cache/lm-studio/models"};
     struct scan s = {.l = l, .list = list, .e = e};
     char *parts[4];
     for (int i = 0; i < 3 && s.rc == 0; i++) {
@@ -247,6 +248,42 @@ int lib_stores_add(const struct library *l, struct library_list *list, struct er
         free(root);
     }
     return s.rc;
+}
+
+void lib_stamp_folder(const char *path, int depth, struct lib_stamp *s)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return;
+    int64_t ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    s->newest_ms = ms > s->newest_ms ? ms : s->newest_ms;
+    hash_add(&s->hash, &st.st_ino, sizeof st.st_ino);
+    hash_add(&s->hash, &st.st_mtim, sizeof st.st_mtim);
+    char **names = depth > 0 ? names_in(path) : NULL;
+    for (size_t i = 0; names && names[i]; i++) {
+        char *sub = lib_path("%s/%s", path, names[i]);
+        if (sub)
+            lib_stamp_folder(sub, depth - 1, s);
+        free(sub);
+    }
+    names_free(names);
+}
+
+void lib_stores_stamp(const struct library *l, struct lib_stamp *s)
+{
+    for (int i = 0; i < 3; i++) {
+        char *root = ollama_root(l, i), *path = root ? lib_path("%s/manifests", root) : NULL;
+        if (path)
+            lib_stamp_folder(path, 3, s);
+        free(path);
+        free(root);
+    }
+    for (size_t i = 0; i < 2 && l->user_home; i++) {
+        char *path = lib_path("%s/%s", l->user_home, studios[i]);
+        if (path)
+            lib_stamp_folder(path, 2, s);
+        free(path);
+    }
 }
 
 char *lib_stores_blob(const struct library *l, const char *hex)

@@ -190,12 +190,36 @@ static void hold_token(struct choice *c, const struct engine_token *t)
     buf_done(&names);
 }
 
+/* The prompt stands before the answer where that was asked for. */
+static void echo(struct choice *c)
+{
+    const struct gen_run *r = c->run;
+    const struct gen_req *req = r->req;
+    if (!req->echo || req->kind != GEN_RAW)
+        return;
+    struct gen_prompt p = local_raw_prompt(req, c->prompt);
+    const struct gen_prompt *list = p.pieces ? p.pieces : &p;
+    struct buf text = BUF_INIT(64 << 20);
+    for (size_t k = 0; k < (p.pieces ? p.npieces : 1); k++) {
+        for (size_t i = 0; list[k].ids && i < list[k].nids; i++)
+            tok_decode(r->l->tok, list[k].ids[i], k == 0 && i == 0, false, &text);
+        if (!list[k].ids)
+            buf_str_add(&text, list[k].text);
+    }
+    struct gen_event ev = {
+        .type = GEN_EV_TEXT, .index = c->index, .text = cleaned(c, buf_str(&text))};
+    if (ev.text.n)
+        local_emit(c->run, &ev);
+    buf_done(&text);
+}
+
 static void begin(struct choice *c)
 {
     if (c->started)
         return;
     c->started = true;
     local_emit_start(c->run);
+    echo(c);
 }
 
 bool choice_token(struct choice *c, const struct engine_token *t)

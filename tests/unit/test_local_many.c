@@ -214,6 +214,23 @@ static void ids_and_pieces_are_taken_as_they_are(void **state)
     local_free(l);
 }
 
+static void the_prompt_is_echoed(void **state)
+{
+    struct tiny t = sharp();
+    struct local *l = rig_open("echo", &t, "", 0);
+    struct gen_req req = raw("hello", 8);
+    struct rig plain, h;
+    rig_ask(l, &req, &plain);
+    req.echo = true;
+    rig_ask(l, &req, &h);
+    assert_int_equal(h.choice[0].text.n, plain.choice[0].text.n + 5);
+    assert_memory_equal(h.choice[0].text.p, "hello", 5);
+    assert_string_equal(h.choice[0].text.p + 5, rig_string(&plain, 0));
+    rig_done(&h);
+    rig_done(&plain);
+    local_free(l);
+}
+
 /* ---- at the end ---- */
 
 static void times_and_all_that_was_written(void **state)
@@ -408,6 +425,7 @@ int main(void)
         cmocka_unit_test(as_many_as_there_may_be),
         cmocka_unit_test(all_are_paused_and_cancelled_together),
         cmocka_unit_test(ids_and_pieces_are_taken_as_they_are),
+        cmocka_unit_test(the_prompt_is_echoed),
         cmocka_unit_test(times_and_all_that_was_written),
         cmocka_unit_test(biases_name_ids_and_texts),
         cmocka_unit_test(parts_stand_in_order),
