@@ -113,18 +113,43 @@ static size_t make_file(const struct bench *b, const uint8_t *p, size_t n, uint8
                 return 0;
             memcpy(out + at, &v, sizeof v);
         }
-    sum = hash_of(out, at, 0);
-    memcpy(out + at, &sum, sizeof sum);
-    at += 8;
-    uint64_t pages = ((uint64_t)count[0] + 63) / 64;
-    uint64_t units =
-        pages * unit[0] + (uint64_t)count[1] * unit[1] + (1 + (uint64_t)count[2]) * unit[2];
-    if (units + at + 8 > max)
+    uint64_t n_of[3] = {unit[0] ? ((uint64_t)count[0] + 63) / 64 : 0, (uint64_t)count[1],
+                        unit[2] ? 1 + (uint64_t)count[2] : 0};
+    uint64_t nunits = n_of[0] + n_of[1] + n_of[2], bytes = 0, number = 0;
+    for (int c = 0; c < 3; c++)
+        bytes += n_of[c] * unit[c];
+    uint8_t *sums = out + at, *units = sums + 8 * (nunits + 1);
+    if (at + 8 * (nunits + 1) + bytes > max)
         return 0;
-    memset(out + at, 0x11, units);
-    sum = hash_of(out + at, units, sum);
-    memcpy(out + at + units, &sum, sizeof sum);
-    return at + units + 8;
+    memset(units, 0x11, bytes);
+    for (int c = 0; c < 3; c++)
+        for (uint64_t i = 0; i < n_of[c]; i++, number++) {
+            sum = hash_of(units, unit[c], number);
+            memcpy(sums + 8 * number, &sum, sizeof sum);
+        }
+    sum = hash_of(out, at + 8 * nunits, 0);
+    memcpy(sums + 8 * nunits, &sum, sizeof sum);
+    return at + 8 * (nunits + 1) + bytes;
+}
+
+/* As much of the beginning as can be had. */
+static void use_part(struct bench *b, const struct model_saved *f, int32_t positions)
+{
+    struct model_seq *s = NULL;
+    struct err e;
+    int32_t to = model_saved_reach(f, positions);
+    if (to > positions || (to < model_saved_len(f) && model_saved_reach(f, to) != to))
+        abort();
+    if (to == 0)
+        return;
+    if (model_seq_new(b->kv, POSITIONS, &s, &e) != 0)
+        abort();
+    if (model_saved_reserve(f, to, s, &e) == 0 && model_saved_read(f, s, NULL, &e) == 0) {
+        step(b, s);
+        model_seq_cut(s, to / 2);
+        step(b, s);
+    }
+    model_seq_free(s);
 }
 
 static void use(struct bench *b, struct model_saved *f)
@@ -135,7 +160,7 @@ static void use(struct bench *b, struct model_saved *f)
     if (model_seq_new(b->kv, POSITIONS, &s, &e) != 0 ||
         model_seq_new(b->kv, POSITIONS, &t, &e) != 0)
         abort();
-    if (model_saved_reserve(f, s, &e) == 0 && model_saved_read(f, s, &e) == 0) {
+    if (model_saved_reserve(f, len, s, &e) == 0 && model_saved_read(f, s, NULL, &e) == 0) {
         step(b, s);
         if (model_seq_share(t, s, len / 2, &reached, &e) == 0)
             step(b, t);
@@ -144,6 +169,8 @@ static void use(struct bench *b, struct model_saved *f)
         if (model_seq_snapshot(s, model_seq_len(s), &e) == 0)
             step(b, s);
     }
+    use_part(b, f, len - len / 3);
+    use_part(b, f, len / 2);
     model_seq_free(s);
     model_seq_free(t);
     if (model_kv_used(b->kv) != 0)

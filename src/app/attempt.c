@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "responses.h"
 
 #include <string.h>
 
@@ -38,6 +39,10 @@ static void set_limit(struct flow *f)
 {
     const struct route_candidate *c = candidate(f);
     f->sent = *f->req;
+    /* Answers are kept here: what a request goes on from stands before it, and nobody else need
+     * keep anything. */
+    f->sent.previous_id = STR_NONE;
+    f->sent.store = false;
     if (f->sent.kind == GEN_EMBED || c->backend != ROUTE_PROVIDER || c->zone != GEN_CLOUD ||
         f->sent.max_tokens > 0)
         return;
@@ -209,6 +214,13 @@ static void send_account(struct flow *f)
     buf_done(&row);
 }
 
+static void end(void *ctx)
+{
+    struct flow *f = ctx;
+    answer_end(&f->answer);
+    flow_free(f);
+}
+
 /* Everything is booked: the client may see the end. */
 static void finish(struct flow *f)
 {
@@ -230,6 +242,8 @@ static void finish(struct flow *f)
             answer_error(a, &e);
         } else {
             send_account(f);
+            if (responses_keep(f, end))
+                return;
             answer_end(a);
         }
     }

@@ -206,3 +206,42 @@ int client_call(struct client *c, const struct client_call *call, int *status, s
     buf_done(&w.pending);
     return rc;
 }
+
+/* ---- JSON ---- */
+
+static int code_of_status(int status)
+{
+    switch (status) {
+    case 401: return ERR_AUTH;
+    case 403: return ERR_POLICY;
+    case 404: return ERR_NOT_FOUND;
+    case 409: return ERR_EXISTS;
+    default: return status < 500 ? ERR_INVAL : ERR_UPSTREAM;
+    }
+}
+
+int client_json(struct client *c, const char *method, const char *path, const json_t *body,
+                json_t **out, struct err *e)
+{
+    struct buf whole = BUF_INIT((size_t)64 << 20);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct client_call call = {
+        .method = method, .path = path, .body = str_of(text ? text : ""), .whole = &whole};
+    int status = 0;
+    int rc =
+        body && !text ? err_set(e, ERR_NOMEM, "out of memory") : client_call(c, &call, &status, e);
+    json_t *o = rc ? NULL : json_loadb(whole.p ? whole.p : "", whole.n, 0, NULL);
+    if (rc == 0 && !o)
+        rc = err_set(e, ERR_INTERNAL, "the server's answer is not JSON");
+    if (rc == 0 && status >= 400) {
+        const char *why =
+            json_string_value(json_object_get(json_object_get(o, "error"), "message"));
+        rc = err_set(e, code_of_status(status), "%s", why ? why : "refused");
+        json_decref(o);
+    } else if (rc == 0) {
+        *out = o;
+    }
+    free(text);
+    buf_done(&whole);
+    return rc;
+}

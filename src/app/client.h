@@ -7,6 +7,8 @@
 
 #include "settings.h"
 
+#include <jansson.h>
+
 struct client;
 
 /* Find the owner or become it. serve: as the owner, listen on the TCP port too. */
@@ -28,5 +30,10 @@ struct client_call {
 /* Blocks. *status is the HTTP status. ERR_CANCELLED after Ctrl-C (the call is cancelled at the
  * owner too). */
 int client_call(struct client *c, const struct client_call *call, int *status, struct err *e);
+
+/* JSON both ways: body may be NULL (none), *out is the caller's. An answer of 400 and more is an
+ * error with the server's own message. */
+int client_json(struct client *c, const char *method, const char *path, const json_t *body,
+                json_t **out, struct err *e);
 
 #endif

@@ -14,27 +14,6 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-static int call_json(struct client *c, const char *method, const char *path, json_t **out,
-                     struct err *e)
-{
-    struct buf whole = BUF_INIT((size_t)64 << 20);
-    struct client_call call = {.method = method, .path = path, .whole = &whole};
-    int status = 0;
-    int rc = client_call(c, &call, &status, e);
-    json_t *o = rc ? NULL : json_loadb(whole.p ? whole.p : "", whole.n, 0, NULL);
-    if (rc == 0 && !o)
-        rc = err_set(e, ERR_INTERNAL, "the server's answer is not JSON");
-    if (rc == 0 && status >= 400) {
-        rc = err_set(e, status == 404 ? ERR_NOT_FOUND : ERR_UPSTREAM, "%s",
-                     text_of(json_object_get(o, "error"), "message"));
-        json_decref(o);
-    } else if (rc == 0) {
-        *out = o;
-    }
-    buf_done(&whole);
-    return rc;
-}
-
 static void print_rows(const json_t *rows)
 {
     size_t i;
@@ -56,7 +35,7 @@ static void print_rows(const json_t *rows)
 static int list(const struct settings *s, struct client *c, struct err *e)
 {
     json_t *status = NULL;
-    int rc = call_json(c, "GET", "/weir/v1/status", &status, e);
+    int rc = client_json(c, "GET", "/weir/v1/status", NULL, &status, e);
     if (rc)
         return rc;
     json_t *rows = json_object_get(status, "providers");
@@ -79,7 +58,7 @@ static int test_one(const struct settings *s, struct client *c, const char *name
         strlen(name) > 200)
         return err_set(e, ERR_NOT_FOUND, "there is no provider '%s'", name);
     snprintf(path, sizeof path, "/weir/v1/providers/test?name=%s", name);
-    int rc = call_json(c, "POST", path, &o, e);
+    int rc = client_json(c, "POST", path, NULL, &o, e);
     if (rc)
         return rc;
     if (s->json)

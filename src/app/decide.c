@@ -20,6 +20,8 @@ static int decide_zone(struct flow *f)
     in.zone_header = f->zone_header;
     in.preset_header = f->preset_header;
     int rc = privacy_taint_check(h->taint, f->conversation, f->req, &in.taint, &f->err);
+    if (f->recalled && f->recalled_zone < in.taint)
+        in.taint = f->recalled_zone;
     if (rc == 0)
         rc = privacy_decide(&h->privacy, &f->findings, &in, &f->zone, &f->err);
     if (rc)

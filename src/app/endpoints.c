@@ -2,12 +2,14 @@
  * follows") and a function; the two dialects' paths and weir's own stand side by side. */
 #include "endpoints.h"
 
+#include "keys.h"
+#include "manage.h"
 #include "models.h"
 #include "page.h"
 #include "pipeline.h"
+#include "responses.h"
 #include "status.h"
 
-#include <sodium.h>
 #include <string.h>
 
 struct call {
@@ -15,54 +17,26 @@ struct call {
     struct net_req *r;
     struct face face;
     bool trusted;
+    uint64_t caller; /* whose request it is: requests of one are not fairer for being many */
     struct str rest; /* after a path that ends in '/' */
 };
 
 struct endpoint {
     const char *method, *path;
-    void (*serve)(const struct call *c); /* NULL: the pipeline answers */
-    struct face face;                    /* whose error bodies it has */
-    bool open;                           /* no key is asked */
+    void (*serve)(struct house *h, struct net_req *r); /* NULL: the pipeline answers */
+    struct face face;                                  /* whose error bodies it has */
+    enum {
+        ASKS,  /* for a key, where there are keys */
+        OPEN,  /* nothing */
+        OWNER, /* to come over the owner's Unix socket */
+    } door;
+    /* Instead of serve, where the path ends in '/': what follows it. */
+    void (*serve_rest)(struct house *h, struct net_req *r, struct str rest);
 };
 
-static void health(const struct call *c)
+static void health(struct house *h, struct net_req *r)
 {
-    net_res_send(c->r, 200, "application/json", STR("{\"status\":\"ok\"}\n"));
-}
-
-static void openai_models(const struct call *c)
-{
-    status_openai_models(c->h, c->r);
-}
-
-static void native_models(const struct call *c)
-{
-    status_models(c->h, c->r);
-}
-
-static void native_status(const struct call *c)
-{
-    status_house(c->h, c->r);
-}
-
-static void native_costs(const struct call *c)
-{
-    status_costs(c->h, c->r);
-}
-
-static void native_requests(const struct call *c)
-{
-    status_requests(c->h, c->r);
-}
-
-static void native_request(const struct call *c)
-{
-    status_request(c->h, c->r, c->rest);
-}
-
-static void native_test(const struct call *c)
-{
-    status_provider_test(c->h, c->r);
+    net_res_send(r, 200, "application/json", STR("{\"status\":\"ok\"}\n"));
 }
 
 #define FORM(f)                                                                                    \
@@ -75,42 +49,43 @@ static void native_test(const struct call *c)
     }
 
 static const struct endpoint table[] = {
-    {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), false},
-    {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), false},
-    {"GET", "/v1/models", openai_models, FORM(WIRE_OPENAI), false},
-    {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), false},
-    {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, false},
-    {"GET", "/health", health, NATIVE, true},
-    {"POST", "/weir/v1/chat", NULL, NATIVE, false},
-    {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, false},
-    {"GET", "/weir/v1/models", native_models, NATIVE, false},
-    {"GET", "/weir/v1/status", native_status, NATIVE, false},
-    {"GET", "/weir/v1/costs", native_costs, NATIVE, false},
-    {"GET", "/weir/v1/requests", native_requests, NATIVE, false},
-    {"GET", "/weir/v1/requests/", native_request, NATIVE, false},
-    {"POST", "/weir/v1/providers/test", native_test, NATIVE, false},
+    {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
+    {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
+    {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
+    {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},
+    {"POST", "/v1/responses/input_tokens", NULL, {WIRE_RESPONSES, FACE_COUNT}, ASKS},
+    {"GET", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_get},
+    {"DELETE", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_delete},
+    {"POST", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_post},
+    {"GET", "/health", health, NATIVE, OPEN},
+    {"POST", "/weir/v1/chat", NULL, NATIVE, ASKS},
+    {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, ASKS},
+    {"GET", "/weir/v1/models", status_models, NATIVE, ASKS},
+    {"GET", "/weir/v1/status", status_house, NATIVE, ASKS},
+    {"GET", "/weir/v1/costs", status_costs, NATIVE, ASKS},
+    {"GET", "/weir/v1/requests", status_requests, NATIVE, ASKS},
+    {"GET", "/weir/v1/requests/", NULL, NATIVE, ASKS, status_request},
+    {"POST", "/weir/v1/providers/test", status_provider_test, NATIVE, ASKS},
+    {"GET", "/weir/v1/loaded", manage_loaded, NATIVE, ASKS},
+    {"POST", "/weir/v1/unload", manage_unload, NATIVE, ASKS},
+    {"GET", "/weir/v1/keys", manage_keys, NATIVE, OWNER},
+    {"POST", "/weir/v1/keys", manage_key_create, NATIVE, OWNER},
+    {"DELETE", "/weir/v1/keys", manage_key_revoke, NATIVE, OWNER},
 };
 #define NTABLE (sizeof table / sizeof table[0])
 
 /* ---- keys ---- */
 
-static bool same(struct str given, const char *key)
+/* The one function that lets a request in, before routing. */
+static bool let_in(struct call *c)
 {
-    size_t n = strlen(key);
-    return given.n == n && sodium_memcmp(given.p, key, n) == 0;
-}
-
-/* Where the official clients put it: Authorization: Bearer, or x-api-key. */
-static bool has_key(const struct call *c)
-{
-    const char *key = c->h->s->api_key;
-    if (c->trusted || !key || !*key)
+    struct str given = keys_given(c->r);
+    c->caller = net_req_peer(c->r);
+    if (c->trusted || !keys_any(c->h->keys))
         return true;
-    struct str auth = net_req_header(c->r, "authorization");
-    if (str_istarts(auth, STR("Bearer ")) && same(str_trim(str_n(auth.p + 7, auth.n - 7)), key))
-        return true;
-    struct str x = net_req_header(c->r, "x-api-key");
-    return x.p && same(x, key);
+    return keys_check(c->h->keys, given, &c->caller);
 }
 
 /* ---- finding ---- */
@@ -161,12 +136,16 @@ static void serve(struct call *c)
         if (!str_is(method, table[i].method) && !(get && strcmp(table[i].method, "GET") == 0))
             continue;
         c->face = table[i].face;
-        if (!table[i].open && !has_key(c))
+        if (table[i].door == OWNER && !c->trusted)
+            refuse(c->r, c->face, ERR_POLICY, "only the owner of this server may do that");
+        else if (table[i].door == ASKS && !let_in(c))
             refuse(c->r, c->face, ERR_AUTH, "a valid API key is needed");
         else if (table[i].serve)
-            table[i].serve(c);
+            table[i].serve(c->h, c->r);
+        else if (table[i].serve_rest)
+            table[i].serve_rest(c->h, c->r, c->rest);
         else
-            pipeline_start(c->h, c->r, c->face, c->trusted);
+            pipeline_start(c->h, c->r, c->face, c->trusted, c->caller);
         return;
     }
     if (other)

@@ -24,6 +24,7 @@ struct flow {
         gone; /* gone: the client left; nothing is written any more, all is still booked */
 
     /* the request */
+    uint64_t caller;
     struct arena *arena;
     struct gen_req *req;
     struct str body, zone_header, preset_header, conversation, client, latency;
@@ -34,6 +35,11 @@ struct flow {
     struct err err; /* of the worker's step */
     int rc;
     bool unread; /* the body could not be decoded */
+
+    /* responses.c */
+    bool recalled;               /* it goes on from a kept answer, */
+    enum gen_zone recalled_zone; /* which may reach no looser zone than this */
+    struct str kept_input; /* its own items, to be kept with the answer; empty: it is not kept */
 
     /* labels and decision */
     struct privacy_findings findings;

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "endpoints.h"
+#include "keys.h"
 #include "log.h"
 #include "models.h"
 #include "pipeline.h"
@@ -203,10 +204,10 @@ static int listen_tcp(struct house *h, struct err *e)
 {
     const struct settings *s = h->s;
     const char *host = strcmp(s->host, "localhost") == 0 ? "127.0.0.1" : s->host;
-    if (!is_loopback(host) && (!s->api_key || !*s->api_key))
+    if (!is_loopback(host) && !keys_any(h->keys))
         return err_set(e, ERR_POLICY,
-                       "listening on %s lets other machines in: set an API key first (api-key in "
-                       "weir.conf, or WEIR_API_KEY)",
+                       "listening on %s lets other machines in: set an API key first (weir key "
+                       "create, api-key in weir.conf, or WEIR_API_KEY)",
                        host);
     int rc = list_split(s->allow_origin, &h->origins, e);
     if (rc == 0)
@@ -260,6 +261,8 @@ static int open_rooms(struct house *h, bool serve, struct err *e)
     if (rc == 0)
         rc = models_new(h, &h->models, e);
     if (rc == 0)
+        rc = keys_open(h->s->home, h->s->api_key, &h->keys, e);
+    if (rc == 0)
         rc = listen_local(h, e);
     if (rc == 0 && serve)
         rc = listen_tcp(h, e);
@@ -293,6 +296,7 @@ void house_free(struct house *h)
     if (h->tcp)
         net_server_close(h->tcp);
     models_free(h->models);
+    keys_free(h->keys);
     provider_table_free(h->providers);
     egress_free(h->egress);
     net_loop_free(h->loop);

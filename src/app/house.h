@@ -13,6 +13,7 @@
 #include "store.h"
 
 struct models;
+struct keys;
 struct flow;
 
 struct house {
@@ -24,6 +25,7 @@ struct house {
     struct egress *egress;
     struct provider_table *providers;
     struct models *models;
+    struct keys *keys; /* who may call */
     struct fit_machine
         machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
 

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "responses.h"
 
 #include <stdlib.h>
 
@@ -264,6 +265,10 @@ static void decode_work(void *ctx)
     bool counting = f->face.kind == FACE_COUNT;
     f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, f->body, f->arena,
                                                                  &f->req, &f->err);
+    if (f->rc == 0)
+        f->rc = responses_recall(f);
+    if (f->rc == 0)
+        f->req->caller = f->caller;
     if (f->rc == 0 && f->raw && f->req->kind == GEN_CHAT)
         f->rc = make_raw(f);
     if (f->rc == 0)
@@ -291,7 +296,8 @@ static int take_request(struct flow *f, struct net_req *r)
     return ledger_id(f->id, &f->err);
 }
 
-void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted)
+void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
+                    uint64_t caller)
 {
     struct err e = {0};
     struct flow *f = calloc(1, sizeof *f);
@@ -307,6 +313,7 @@ void pipeline_start(struct house *h, struct net_req *r, struct face face, bool t
     f->arena = a;
     f->face = face;
     f->trusted = trusted;
+    f->caller = caller;
     f->answer.http = r;
     f->answer.face = face;
     f->came_ms = clock_wall_ms();

@@ -30,8 +30,10 @@ struct face {
 
 #define PIPELINE_NATIVE ((struct face){WIRE_OPENAI, FACE_NATIVE})
 
-/* Takes the request over: it will be answered. trusted: it came over the owner's Unix socket. */
-void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted);
+/* Takes the request over: it will be answered. trusted: it came over the owner's Unix socket.
+ * caller: whose it is; see gen_req. */
+void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
+                    uint64_t caller);
 /* Cancel everything under way; each ends with an in-band error. */
 void pipeline_cancel_all(struct house *h);
 /* Answer an error in the face's dialect. */

@@ -18,8 +18,8 @@
 #define OPENING (CMD_SERVE | CMD_ASK | CMD_RUN | CMD_HELLO | CMD_BENCH | CMD_EVAL)
 #define DATA                                                                                       \
     (CMD_ASK | CMD_LIST | CMD_SHOW | CMD_FIT | CMD_ROUTE | CMD_COST | CMD_BREAKEVEN |              \
-     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL | CMD_CREATE |     \
-     CMD_VERIFY)
+     CMD_TOKENIZE | CMD_EVAL | CMD_BENCH | CMD_PROVIDER | CMD_EGRESS | CMD_PULL | CMD_PS |         \
+     CMD_CREATE | CMD_VERIFY)
 
 static const struct option table[] = {
     /* name, letter, type, field, value, default, min, max, commands, config, help */

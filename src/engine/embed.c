@@ -117,11 +117,20 @@ static int open_text(struct engine *en, struct session *s, size_t length, size_t
     return 0;
 }
 
+/* Tokens for the batch. */
+static size_t budget(const struct engine *en, const struct embedding *b)
+{
+    size_t depth = b->open[0].seq ? (size_t)model_seq_len(b->open[0].seq) : 0;
+    double ns = scheduler_decodes(en) ? ENGINE_EMBED_NS : ENGINE_STEP_NS;
+    size_t n = pace_tokens(&en->pace, ns, depth), most = (size_t)en->max_batch;
+    return n < most ? n : most;
+}
+
 /* Whole texts, or a slice of the first. How many are in the batch is in *count. */
 static int fill_batch(struct engine *en, struct embedding *b, size_t *count, size_t *n,
                       struct err *e)
 {
-    size_t room = scheduler_budget(en), used = 0, k = 0;
+    size_t room = budget(en, b), used = 0, k = 0;
     int rc = 0;
     for (; k < ENGINE_EMBEDS && b->next + k < b->job.ntexts; k++) {
         const struct model_text *t = &b->texts[b->next + k];
@@ -150,7 +159,13 @@ static int read_on(struct engine *en, struct engine_run *r, size_t *tokens, stru
     if (rc)
         return rc;
     size_t at = (size_t)model_seq_len(b->open[0].seq);
+    double seen = (double)n * ((double)at + (double)n / 2 / (double)count);
+    uint64_t start_ns = clock_mono_ns();
+    model_run_limit(en->fwd, scheduler_limit(en, n));
     rc = model_hidden(en->fwd, en->items, n, &en->interrupt, &rows, &stride, e);
+    double part = rc == ERR_TIMEOUT ? model_run_progress(en->fwd) : rc ? 0 : 1;
+    if (part > 0)
+        pace_learn(&en->pace, (double)n, seen, (double)(clock_mono_ns() - start_ns) / part);
     if (rc)
         return rc;
     *tokens = n;
@@ -163,16 +178,34 @@ static int read_on(struct engine *en, struct engine_run *r, size_t *tokens, stru
 
 /* ---- a step ---- */
 
+/* When the caller's runs had a batch last. */
+static uint64_t caller_served(const struct engine *en, uint64_t caller)
+{
+    uint64_t last = 0;
+    for (const struct engine_run *r = en->runs; r; r = r->next)
+        if (r->state == RUN_EMBED && r->job.caller == caller && r->embedding->served > last)
+            last = r->embedding->served;
+    return last;
+}
+
+/* What is half read goes on; else the caller who was served longest ago, and of its runs the one
+ * that was. */
 static struct engine_run *whose_turn(struct engine *en)
 {
     struct engine_run *best = NULL;
+    uint64_t best_caller = 0;
     for (struct engine_run *r = en->runs; r; r = r->next) {
         if (r->state != RUN_EMBED || r->paused)
             continue;
         if (r->embedding->open[0].seq)
             return r;
-        if (!best || r->embedding->served < best->embedding->served)
+        uint64_t caller = caller_served(en, r->job.caller);
+        bool same = best && caller == best_caller;
+        if (!best || caller < best_caller ||
+            (same && r->embedding->served < best->embedding->served)) {
             best = r;
+            best_caller = caller;
+        }
     }
     return best;
 }
@@ -202,7 +235,7 @@ bool embed_step(struct engine *en)
     int rc = encoder ? encode(en, r, &tokens, &e) : read_on(en, r, &tokens, &e);
     if (rc == ERR_BUSY)
         return false;
-    if (rc == ERR_CANCELLED)
+    if (rc == ERR_CANCELLED || rc == ERR_TIMEOUT)
         return true;
     r->embedding->served = ++en->embed_steps;
     if (rc) {
@@ -297,7 +330,7 @@ int engine_embed(struct engine *en, const struct engine_embed_job *job, struct e
     r->en = en;
     r->embedding = b;
     r->state = RUN_EMBED;
-    r->job = (struct engine_job){.on_end = job->on_end, .ctx = job->ctx};
+    r->job = (struct engine_job){.on_end = job->on_end, .ctx = job->ctx, .caller = job->caller};
     r->stats.prompt = (int64_t)total;
     r->submitted_ns = clock_mono_ns();
     return engine_enqueue(en, r, out, e);

@@ -5,13 +5,13 @@
  * the thread. It is never held across a callback or a forward pass. */
 #include "engine_int.h"
 
-#include "engine_memory_int.h"
+#include "cache_int.h"
 #include "clock.h"
+#include "engine_memory_int.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PARALLEL_MAX 256
+#include <time.h>
 
 /* ---- the thread ---- */
 
@@ -23,12 +23,28 @@ static void poke(struct engine *en)
     pthread_mutex_unlock(&en->lock);
 }
 
-/* Wait for something to do, unless a step is due anyway; take what came in. False: quit. */
-static bool take_inbox(struct engine *en, bool due)
+/* en->wake counts by the monotonic clock. */
+static struct timespec in_ns(uint64_t ns)
 {
+    struct timespec t;
+    uint64_t at = clock_mono_ns() + ns;
+    t.tv_sec = (time_t)(at / 1000000000);
+    t.tv_nsec = (long)(at % 1000000000);
+    return t;
+}
+
+/* Wait for something to do, but no longer than `wait` nanoseconds; take what came in. False:
+ * quit. */
+static bool take_inbox(struct engine *en, uint64_t wait)
+{
+    struct timespec until = in_ns(wait == UINT64_MAX ? 0 : wait);
     pthread_mutex_lock(&en->lock);
-    while (!due && !en->poked)
-        pthread_cond_wait(&en->wake, &en->lock);
+    while (wait > 0 && !en->poked) {
+        if (wait == UINT64_MAX)
+            pthread_cond_wait(&en->wake, &en->lock);
+        else if (pthread_cond_timedwait(&en->wake, &en->lock, &until) != 0)
+            break;
+    }
     en->poked = false;
     struct engine_run **end = &en->runs;
     while (*end)
@@ -55,15 +71,18 @@ static void look_at_flags(struct engine *en, bool quit)
 static void *work(void *arg)
 {
     struct engine *en = arg;
-    bool due = false;
-    while (take_inbox(en, due)) {
+    uint64_t wait = UINT64_MAX;
+    while (take_inbox(en, wait)) {
         /* Cleared before the flags are read: a cancel that comes after the look sets it again. */
         atomic_store(&en->interrupt, false);
         look_at_flags(en, false);
         errands_run(en);
+        cache_collect(en);
         scheduler_admit(en);
-        due = scheduler_step(en);
+        bool due = scheduler_step(en);
         due = embed_step(en) || due;
+        wait = cache_tick(en);
+        wait = due ? 0 : wait;
     }
     look_at_flags(en, true);
     return NULL;
@@ -85,7 +104,7 @@ static int make_sessions(struct engine *en, const struct engine_params *p,
         model_kv_set_slice(en->kv, en->max_batch);
     if (!rc)
         rc = sampler_init(&en->sampler, model_traits(en->m)->vocab, en->ctx + 1, e);
-    return rc;
+    return rc ? rc : cache_open(en, p, e);
 }
 
 static int make_parts(struct engine *en, const struct engine_params *p, struct err *e)
@@ -98,6 +117,7 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     en->parallel = plan.parallel;
     en->draft = plan.draft;
     en->max_batch = plan.batch;
+    pace_init(&en->pace, en->m, plan.threads);
     rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
         rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
@@ -106,8 +126,9 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
 
 int engine_new(struct model *m, const struct engine_params *p, struct engine **out, struct err *e)
 {
-    if (p->parallel < 0 || p->parallel > PARALLEL_MAX)
-        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", PARALLEL_MAX, p->parallel);
+    if (p->parallel < 0 || p->parallel > ENGINE_PARALLEL_MAX)
+        return err_set(e, ERR_INVAL, "parallel must be 1 to %d, not %d", ENGINE_PARALLEL_MAX,
+                       p->parallel);
     if (p->ctx < 0 || p->ctx > MODEL_MAX_POSITIONS)
         return err_set(e, ERR_INVAL, "ctx must be 1 to %d, not %d", MODEL_MAX_POSITIONS, p->ctx);
     struct engine *en = calloc(1, sizeof *en);
@@ -117,7 +138,11 @@ int engine_new(struct model *m, const struct engine_params *p, struct engine **o
     en->snapshots = model_needs_snapshots(m);
     en->inbox_end = &en->inbox;
     pthread_mutex_init(&en->lock, NULL);
-    pthread_cond_init(&en->wake, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&en->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&en->served, NULL);
     int rc = make_parts(en, p, e);
     if (!rc) {
@@ -148,6 +173,7 @@ void engine_free(struct engine *en)
         atomic_store(&en->interrupt, true);
         pthread_join(en->thread, NULL);
     }
+    cache_close(en);
     session_drop_all(en);
     free(en->sessions);
     free(en->items);
@@ -339,6 +365,36 @@ void engine_note_load(struct engine *en)
         .prefill_tps = en->prefill_tps,
         .decode_tps = en->decode_tps,
     };
+    pthread_mutex_unlock(&en->lock);
+}
+
+bool engine_flushing(struct engine *en)
+{
+    pthread_mutex_lock(&en->lock);
+    bool flushing = en->flushing;
+    pthread_mutex_unlock(&en->lock);
+    return flushing;
+}
+
+void engine_note_flushed(struct engine *en)
+{
+    pthread_mutex_lock(&en->lock);
+    if (en->flushing) {
+        en->flushing = false;
+        pthread_cond_broadcast(&en->served);
+    }
+    pthread_mutex_unlock(&en->lock);
+}
+
+void engine_flush(struct engine *en)
+{
+    if (!en->cache)
+        return;
+    pthread_mutex_lock(&en->lock);
+    en->flushing = en->poked = true;
+    pthread_cond_signal(&en->wake);
+    while (en->flushing)
+        pthread_cond_wait(&en->served, &en->lock);
     pthread_mutex_unlock(&en->lock);
 }
 

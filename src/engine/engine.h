@@ -24,6 +24,12 @@ struct engine_params {
                           the same either way */
     uint64_t kv_bytes; /* memory for KV pages; 0: ctx * parallel at most, within free memory */
     enum model_cache cache; /* how keys and values are kept; F32 is the evaluator's */
+    /* Where finished sessions are kept on disk, so that later jobs may begin with them, after a
+     * restart too; NULL: nowhere. The folder is made, for its owner alone, and may be shared by
+     * engines and processes; files that are not the cache's are left alone. Jobs wait for a file
+     * that has more than memory does, while others go on. */
+    const char *cache_dir; /* copied */
+    uint64_t cache_bytes;  /* that all files there may have together; 0: no cache */
 };
 
 /* Takes ownership of the model on success. Starts the engine's thread. */
@@ -101,6 +107,7 @@ enum engine_end {
 
 struct engine_stats {
     int64_t prompt, reused, generated; /* tokens; reused: of the prompt, found in the cache */
+    int64_t restored;                  /* of the reused those that were read from disk for it */
     int64_t guessed, kept;             /* guesses fed ahead, and those that came true */
     uint64_t queued_ns, prefill_ns, decode_ns;
 };
@@ -124,6 +131,11 @@ struct engine_job {
     void (*on_end)(void *ctx, enum engine_end end, const struct engine_stats *s,
                    const struct err *err);
     void *ctx;
+    uint64_t caller; /* turns and time for prompts go by caller; 0: nobody in particular, who is one
+                        caller like any other */
+    uint64_t group;  /* jobs of one group share the beginning of their prompts (choices over one
+                        prompt): the later wait until the first has read it, and never read it
+                        again. Long beginnings are shared without being told; 0: none */
 };
 
 /* A run's end frees its session for reuse; the run itself is freed by engine_release, which may
@@ -140,6 +152,7 @@ void engine_release(struct engine_run *r); /* after on_end, not from inside it; 
 struct engine_embed_job {
     const struct model_text *texts; /* copied */
     size_t ntexts;
+    uint64_t caller;            /* as engine_job's */
     enum model_pooling pooling; /* 0: what the file asks for */
     /* On the engine's thread, in the order of the texts; must not block. STOP ends the run
      * (ENGINE_END_STOP), PAUSE is as on_token's. */
@@ -161,6 +174,11 @@ struct engine_load {
     double prefill_tps, decode_tps; /* measured lately; 0: nothing yet */
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
+
+/* Write the finished sessions that are worth it to cache_dir now, and wait for that; what runs goes
+ * on. engine_free does the same, and an engine without work for a second. Any thread but the
+ * engine's, while the engine is not being freed. */
+void engine_flush(struct engine *en);
 
 /* ---- sessions on disk. Any thread but the engine's own (not from a job's callback), while the
  * engine is not being freed; other sessions go on meanwhile. ---- */

@@ -12,11 +12,18 @@
 #define ENGINE_CACHED 32        /* finished sessions kept beside those that run */
 #define ENGINE_TOP_MAX 128      /* likeliest tokens that may be asked for */
 #define ENGINE_REPEAT_WINDOW 64 /* tokens the repeat penalty looks back, as llama.cpp's default */
-#define ENGINE_BATCH_MIN 32
+#define ENGINE_BATCH_MIN 32     /* rows of scratch */
 #define ENGINE_BATCH_MAX 512
 #define ENGINE_DRAFT 8           /* tokens guessed ahead in one step, of all runs together */
 #define ENGINE_EMBEDS 32         /* texts in one batch that embeds */
 #define ENGINE_STEP_NS 100000000 /* what one step should take */
+#define ENGINE_LIMIT_NS                                                                            \
+    150000000ull                 /* and what it may, before it is broken off for who decodes       \
+                                  */
+#define ENGINE_EMBED_NS 50000000 /* a batch of texts, beside somebody who decodes */
+#define ENGINE_SLICE_LEAST 4     /* tokens of prompts for which no step is broken off */
+#define ENGINE_PARALLEL_MAX 256
+#define ENGINE_CALLERS (ENGINE_QUEUE + ENGINE_PARALLEL_MAX + 1)
 
 /* ---- sampler.c ---- */
 struct candidate {
@@ -62,16 +69,29 @@ struct session {
     struct model_seq *seq;
     int32_t *tokens; /* what seq holds, model_seq_len of them; a running one's belong to its run */
     bool busy;
-    uint64_t used; /* when it was last used, by the engine's count */
+    bool saving;     /* a thread of the cache reads it: it may be shared, and not changed */
+    bool wanted_out; /* a job waits for its place until it is on disk */
+    int32_t on_disk; /* of its tokens so many can be had from a file */
+    uint64_t used;   /* when it was last used, by the engine's count */
+    int32_t growth;  /* the cache's: what was found out at growth_at */
+    uint64_t growth_at;
 };
 
 /* A session whose sequence holds the first *reused tokens of the prompt, at most n - 1, marked
  * busy. ERR_NOMEM: memory (pages are not reserved here). */
 int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  int32_t *reused, struct err *e);
+/* The most of these tokens that a session has and can be cut to, and which (may be NULL). */
+int32_t session_longest(struct engine *en, const int32_t *tokens, size_t n, struct session **which);
+int32_t session_common(const struct session *s, const int32_t *tokens, size_t n);
+/* The finished session that goes first, other than `keep`; NULL: there is none. */
+struct session *session_oldest(struct engine *en, const struct session *keep);
+bool session_has_place(const struct engine *en);
 /* How many of the next `most` tokens of a prompt of n may be read at once, `at` of them behind, so
  * that a snapshot can be taken where one is due. */
 size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most);
+/* How far a session can be cut that reads a prompt of n tokens and shares `positions` of them. */
+int32_t session_reach_later(const struct engine *en, int32_t positions, size_t n);
 /* Take one if it is due. */
 void session_snapshot(struct engine *en, struct session *s, size_t n);
 /* Pages for `positions`, taking those of idle sessions where none are free. */
@@ -84,9 +104,9 @@ void session_drop_all(struct engine *en);
 /* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */
 int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct session **out,
                  struct err *e);
-/* An empty busy session with room for what the file holds. */
-int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
-                     struct err *e);
+/* A busy session with room for the file's first `positions`, which can be reached. */
+int session_for_file(struct engine *en, const struct model_saved *f, int32_t positions,
+                     struct session **out, struct err *e);
 
 /* ---- session_disk.c ---- */
 /* Something another thread wants done on the engine's, and waits for. */
@@ -111,7 +131,10 @@ size_t speculate(struct speculation *s, int32_t *tokens, size_t n, size_t most);
 void speculate_note(struct speculation *s, size_t guessed, size_t kept);
 
 /* ---- scheduler.c ---- */
-enum run_state { RUN_WAITING, RUN_ACTIVE, RUN_EMBED };
+enum run_state { RUN_WAITING, RUN_RESTORING, RUN_ACTIVE, RUN_EMBED };
+
+struct cache;
+struct cache_read;
 
 struct engine_run {
     struct engine *en;
@@ -132,11 +155,17 @@ struct engine_run {
     size_t slice; /* tokens in the batch being built */
     size_t draft; /* of these: guesses, behind tokens[n - 1] */
     struct speculation speculation;
+    int caller;                  /* in engine.callers, while runs are admitted */
+    bool skipped;                /* the same: not now */
+    bool looked;                 /* the cache on disk was asked */
+    struct cache_read *restore;  /* RUN_RESTORING */
+    int32_t restored;            /* tokens that were read for it */
+    uint64_t patience_ns;        /* until then it waits for sessions to be written; 0: not yet */
     struct embedding *embedding; /* NULL: the run writes */
     struct engine_run *next;
 };
 
-/* Start what can be started, in the order of arrival. */
+/* Start what can be started (admit.c). */
 void scheduler_admit(struct engine *en);
 /* One batch. False when no run can go on. */
 bool scheduler_step(struct engine *en);
@@ -144,12 +173,36 @@ bool scheduler_step(struct engine *en);
 void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
                    const struct err *err);
 
-/* Tokens that a step should have. */
-size_t scheduler_budget(const struct engine *en);
 /* Pages for somebody else, where no run can go on and give some back: the youngest's. False: there
  * is nothing to take, or to wait for is better. */
 bool scheduler_make_room(struct engine *en);
+/* The run that came last of those under way; NULL: none is. Its pages are the first to go. */
+struct engine_run *scheduler_youngest(struct engine *en);
+void scheduler_preempt(struct engine *en, struct engine_run *r);
+/* Whether somebody waits for the next token. */
+bool scheduler_decodes(const struct engine *en);
+/* What a pass with so many tokens of prompts may take, for model_run_limit. */
+uint64_t scheduler_limit(const struct engine *en, size_t prefilled);
 void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, uint64_t ns);
+
+/* ---- pace.c ---- */
+struct pace {
+    double token_ns, position_ns; /* of a token; for each position that it sees */
+    double depth_share;           /* the second by the first, by the model's shape */
+    bool measured, deep;          /* there was a step; one that told about position_ns */
+};
+void pace_init(struct pace *p, const struct model *m, int threads);
+/* Nanoseconds of so many tokens that see so many positions together. */
+double pace_cost(const struct pace *p, double tokens, double seen);
+/* The tokens, from `depth` on, that take so long; at least 1. */
+size_t pace_tokens(const struct pace *p, double ns, size_t depth);
+void pace_learn(struct pace *p, double tokens, double seen, double ns);
+
+/* ---- admit.c ---- */
+struct caller {
+    uint64_t id, turn; /* when it was served last */
+    int runs, active;
+};
 
 /* ---- embed.c ---- */
 /* One batch of one run that embeds; false: there is none, or it has to wait for pages. */
@@ -175,10 +228,18 @@ struct engine {
     uint64_t uses;
 
     struct engine_run *runs; /* the oldest first */
-    int active;
+    int active, restoring;
     struct model_item *items; /* max_batch */
     size_t rotate;            /* whose turn the rest of a prefill budget is */
     double prefill_tps, decode_tps;
+    double decode_ns; /* a step that only decodes; 0: none yet */
+    struct pace pace;
+    bool hurried; /* a cancel broke the last pass off: this one is short and comes to its end */
+    bool decode_first; /* the last pass was broken off for who decodes: this one has no prompts */
+    struct caller callers[ENGINE_CALLERS];
+    int ncallers;
+    uint64_t turns;
+    struct cache *cache; /* on disk; NULL: none */
 
     atomic_bool interrupt; /* any thread sets it: the pass stops before the next layer */
 
@@ -190,7 +251,7 @@ struct engine {
     struct errand *errands;                /* locked */
     pthread_cond_t served;                 /* an errand was done */
     int queued;                            /* locked: submitted and not yet started */
-    bool poked, quit;                      /* locked */
+    bool poked, quit, flushing;            /* locked */
     struct engine_load load;               /* locked */
 };
 
@@ -200,5 +261,8 @@ void engine_run_unref(struct engine_run *r);
 /* A run left the queue, by being started or by its end. */
 void engine_note_started(struct engine *en, struct engine_run *r);
 void engine_note_load(struct engine *en);
+/* Somebody waits until all that is worth it is on disk. */
+bool engine_flushing(struct engine *en);
+void engine_note_flushed(struct engine *en);
 
 #endif

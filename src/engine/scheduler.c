@@ -1,15 +1,15 @@
 /* scheduler.c: who runs in the next step, and with how many tokens.
  *
  * One step is one batch over all runs that can go on: a run that decodes gives one token, the rest
- * of a budget of about 100 ms is filled with slices of prompts, in equal parts. Pages are had in
+ * of about 100 ms (by what steps have taken, pace.c) is filled with slices of prompts, in equal
+ * parts for each caller. A step in which somebody decodes and that takes much longer than thought
+ * is broken off, and one without prompts follows. Pages are had in
  * the order of arrival: a run that finds none takes them from the youngest, which is rebuilt later
  * from its tokens (to the same bits), so the oldest always goes on and there is no deadlock. Called
  * by the engine's thread only. */
-#include "engine_int.h"
+#include "cache_int.h"
 
 #include "clock.h"
-
-#include <stdlib.h>
 
 static size_t remaining(const struct engine_run *r)
 {
@@ -44,6 +44,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
     fill_times(r);
     if (!r->started)
         engine_note_started(en, r);
+    cache_leave(en, r);
     if (r->session) {
         session_retire(en, r->session, r->tokens);
         r->tokens = NULL;
@@ -56,119 +57,26 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
     engine_run_unref(r);
 }
 
-/* ---- starting ---- */
-
-/* Back to waiting; its pages go. */
-static void preempt(struct engine *en, struct engine_run *r)
-{
-    session_drop(en, r->session);
-    r->session = NULL;
-    r->state = RUN_WAITING;
-    en->active--;
-}
-
-static struct engine_run *youngest_active(struct engine *en)
-{
-    struct engine_run *young = NULL;
-    for (struct engine_run *r = en->runs; r; r = r->next)
-        if (r->state == RUN_ACTIVE)
-            young = r;
-    return young;
-}
-
-static bool any_can_go_on(const struct engine *en)
-{
-    for (const struct engine_run *r = en->runs; r; r = r->next)
-        if (r->state == RUN_ACTIVE && !r->paused)
-            return true;
-    return false;
-}
-
-/* Session and pages for all of the run's tokens, or nothing. */
-static int start(struct engine *en, struct engine_run *r, struct err *e)
-{
-    int32_t reused;
-    int rc = session_sync(en, r->tokens, r->n, &r->session, &reused, e);
-    if (rc)
-        return rc;
-    r->session->tokens = r->tokens;
-    if (!session_reserve(en, r->session, (int32_t)r->n)) {
-        session_drop(en, r->session);
-        r->session = NULL;
-        return ERR_BUSY;
-    }
-    r->state = RUN_ACTIVE;
-    en->active++;
-    if (!r->started) {
-        r->started = true;
-        r->started_ns = clock_mono_ns();
-        r->stats.reused = reused;
-        engine_note_started(en, r);
-    }
-    return 0;
-}
-
-bool scheduler_make_room(struct engine *en)
-{
-    struct engine_run *young = youngest_active(en);
-    if (!young || any_can_go_on(en))
-        return false;
-    preempt(en, young);
-    return true;
-}
-
-/* A run that finds no pages waits while others go on. When none can (all are paused), the youngest
- * gives its pages up. */
-static bool start_or_wait(struct engine *en, struct engine_run *r)
-{
-    for (;;) {
-        struct err e = {0};
-        int rc = start(en, r, &e);
-        if (rc == 0)
-            return true;
-        if (rc != ERR_BUSY) {
-            scheduler_end(en, r, ENGINE_END_ERROR, &e);
-            return true;
-        }
-        if (!scheduler_make_room(en))
-            return false;
-    }
-}
-
-void scheduler_admit(struct engine *en)
-{
-    for (struct engine_run *r = en->runs, *next; r; r = next) {
-        next = r->next;
-        if (r->state != RUN_WAITING || r->paused)
-            continue;
-        if (en->active >= en->parallel || !start_or_wait(en, r))
-            return;
-    }
-}
-
 /* ---- the batch ---- */
 
 /* Pages for the next position of a run that decodes; false: it was the youngest and has to wait. */
 static bool reserve_next(struct engine *en, struct engine_run *r)
 {
     while (!session_reserve(en, r->session, (int32_t)r->n)) {
-        struct engine_run *young = youngest_active(en);
-        preempt(en, young);
+        struct engine_run *young = scheduler_youngest(en);
+        scheduler_preempt(en, young);
         if (young == r)
             return false;
     }
     return true;
 }
 
-size_t scheduler_budget(const struct engine *en)
+bool scheduler_decodes(const struct engine *en)
 {
-    double rate = en->prefill_tps > 0 ? en->prefill_tps : 1280;
-    double n = rate * (ENGINE_STEP_NS / 1e9);
-    size_t most = (size_t)en->max_batch, least = ENGINE_BATCH_MIN;
-    if (n >= (double)most)
-        return most;
-    size_t b = n < (double)least ? least : (size_t)n;
-    return b < most ? b : most;
+    for (const struct engine_run *r = en->runs; r; r = r->next)
+        if (r->state == RUN_ACTIVE && !r->paused && remaining(r) <= 1)
+            return true;
+    return false;
 }
 
 static bool in_step(const struct engine_run *r)
@@ -236,18 +144,60 @@ static size_t top_up(const struct engine *en, struct engine_run *r, size_t most)
     return more;
 }
 
-/* Slices of prompts: equal parts of `room`, and what is left over to one after another, beginning
- * with another one at each step. */
-static void give_prefilling(struct engine *en, size_t room, size_t runs)
+static size_t depth_of(const struct engine_run *r)
 {
-    size_t part = room / runs, index = 0, first = en->rotate++ % runs;
+    return (size_t)model_seq_len(r->session->seq) + r->slice;
+}
+
+static bool reads_prompt(const struct engine_run *r)
+{
+    return in_step(r) && remaining(r) > 1;
+}
+
+/* How many of those whose prompt is read are the caller's; the first of its runs among them? */
+static size_t of_caller(const struct engine *en, const struct engine_run *run, bool *first)
+{
+    size_t n = 0;
+    *first = true;
+    for (const struct engine_run *r = en->runs; r; r = r->next) {
+        if (!reads_prompt(r) || r->job.caller != run->job.caller)
+            continue;
+        if (r == run && n > 0)
+            *first = false;
+        n++;
+    }
+    return n;
+}
+
+/* More tokens for a run, for so many nanoseconds, at most `room`. */
+static void give(struct engine *en, struct engine_run *r, double ns, size_t *room, double *left)
+{
+    size_t depth = depth_of(r), most = ns > 0 ? pace_tokens(&en->pace, ns, depth) : 0;
+    size_t more = top_up(en, r, most < *room ? most : *room);
+    *room -= more;
+    *left -= pace_cost(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
+}
+
+/* Slices of prompts: equal parts of the time for each caller, of these for each of its runs, and
+ * what is left over to one after another, beginning with another one at each step. */
+static void give_prefilling(struct engine *en, size_t room, double ns, size_t runs)
+{
+    size_t callers = 0, index = 0, begin = en->rotate++ % runs;
+    double left = ns;
+    bool first;
     for (struct engine_run *r = en->runs; r; r = r->next)
-        if (in_step(r) && remaining(r) > 1)
-            room -= top_up(en, r, part);
+        if (reads_prompt(r)) {
+            of_caller(en, r, &first);
+            callers += first;
+        }
+    for (struct engine_run *r = en->runs; r; r = r->next)
+        if (reads_prompt(r))
+            give(en, r, ns / (double)callers / (double)of_caller(en, r, &first), &room, &left);
+    double least = ns / 16; /* less is not worth a turn */
     for (int turn = 0; turn < 2; turn++, index = 0)
         for (struct engine_run *r = en->runs; r; r = r->next)
-            if (in_step(r) && remaining(r) > 1 && (index++ >= first) == (turn == 0))
-                room -= top_up(en, r, room);
+            if (reads_prompt(r) && (index++ >= begin) == (turn == 0) && left > least)
+                give(en, r, left, &room, &left);
 }
 
 static size_t fill_items(struct engine *en)
@@ -382,10 +332,12 @@ void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, 
     double s = (double)ns / 1e9;
     if (s <= 0)
         return;
-    if (prefilled == 0)
+    if (prefilled == 0) {
         en->decode_tps = blend(en->decode_tps, (double)decoding / s);
-    else if (prefilled >= 16 && prefilled >= 4 * decoding)
+        en->decode_ns = blend(en->decode_ns, (double)ns);
+    } else if (prefilled >= 16 && prefilled >= 4 * decoding) {
         en->prefill_tps = blend(en->prefill_tps, (double)(prefilled + decoding) / s);
+    }
 }
 
 static void end_batch(struct engine *en, const struct err *e)
@@ -397,26 +349,55 @@ static void end_batch(struct engine *en, const struct err *e)
     }
 }
 
-bool scheduler_step(struct engine *en)
+/* Tokens of the batch and the positions they see, of all or of those of prompts only. */
+static void count_batch(const struct engine *en, double *tokens, double *seen)
 {
-    size_t prefilling, decoding = give_decoding(en, &prefilling), most = scheduler_budget(en);
-    if (prefilling > 0)
-        give_prefilling(en, most > decoding ? most - decoding : 0, prefilling);
-    size_t guesses = prefilling == 0 ? give_guesses(en, decoding) : 0;
-    size_t n = fill_items(en);
-    if (n == 0)
-        return false;
-    const float *logits;
-    struct err e = {0};
-    uint64_t start_ns = clock_mono_ns();
-    int rc = model_forward(en->fwd, en->items, n, &en->interrupt, &logits, &e);
-    if (rc == ERR_CANCELLED)
-        return true;
-    if (rc) {
-        end_batch(en, &e);
-        return true;
+    *tokens = *seen = 0;
+    for (const struct engine_run *r = en->runs; r; r = r->next) {
+        if (!in_step(r) || r->slice == 0)
+            continue;
+        double n = (double)r->slice, at = (double)model_seq_len(r->session->seq);
+        *tokens += n;
+        *seen += n * (at + n / 2);
     }
-    scheduler_note_speed(en, decoding, n - decoding - guesses, clock_mono_ns() - start_ns);
+}
+
+/* What the prompts' part of a step may take. A machine on which decoding alone takes long has to
+ * go on reading all the same. */
+static double prefill_ns(const struct engine *en, size_t decoding)
+{
+    double step = en->hurried ? ENGINE_STEP_NS / 2 : ENGINE_STEP_NS, tokens, seen;
+    if (decoding == 0)
+        return step;
+    count_batch(en, &tokens, &seen);
+    double rest = step - pace_cost(&en->pace, tokens, seen);
+    return rest > step / 4 ? rest : step / 4;
+}
+
+/* When somebody decodes, a step with prompts that takes longer is broken off; 0: none is. */
+uint64_t scheduler_limit(const struct engine *en, size_t prefilled)
+{
+    double most = 2 * en->decode_ns;
+    if (prefilled <= ENGINE_SLICE_LEAST || !scheduler_decodes(en))
+        return 0;
+    return most > ENGINE_LIMIT_NS ? (uint64_t)most : ENGINE_LIMIT_NS;
+}
+
+/* The pass did not come to its end: true, and the step is over. */
+static bool broken_off(struct engine *en, int rc, double tokens, double seen, uint64_t ns)
+{
+    if (rc != ERR_CANCELLED && rc != ERR_TIMEOUT)
+        return false;
+    double part = model_run_progress(en->fwd);
+    if (rc == ERR_TIMEOUT && part > 0)
+        pace_learn(&en->pace, tokens, seen, (double)ns / part);
+    en->hurried = rc == ERR_CANCELLED;
+    en->decode_first = rc == ERR_TIMEOUT;
+    return true;
+}
+
+static void after_batch(struct engine *en, const float *logits)
+{
     for (struct engine_run *r = en->runs, *next; r; r = next) {
         next = r->next;
         if (!in_step(r) || r->slice == 0)
@@ -428,6 +409,41 @@ bool scheduler_step(struct engine *en)
         sample(en, r, logits);
         logits += rows * (size_t)model_traits(en->m)->vocab;
     }
+}
+
+/* A cancel breaks a pass off, but not two in a row: the one after it is short and comes to its end,
+ * so that callers who come and go do not stop the others. */
+bool scheduler_step(struct engine *en)
+{
+    size_t prefilling, decoding = give_decoding(en, &prefilling), room = (size_t)en->max_batch;
+    bool read = prefilling > 0 && !(en->decode_first && decoding > 0);
+    if (read)
+        give_prefilling(en, room > decoding ? room - decoding : 0, prefill_ns(en, decoding),
+                        prefilling);
+    en->decode_first = false;
+    size_t guesses = prefilling == 0 ? give_guesses(en, decoding) : 0;
+    size_t n = fill_items(en), prefilled = n - decoding - guesses;
+    if (n == 0)
+        return false;
+    const float *logits;
+    struct err e = {0};
+    double tokens, seen;
+    count_batch(en, &tokens, &seen);
+    model_run_limit(en->fwd, scheduler_limit(en, prefilled));
+    uint64_t start_ns = clock_mono_ns();
+    int rc = model_forward(en->fwd, en->items, n, en->hurried ? NULL : &en->interrupt, &logits, &e);
+    uint64_t ns = clock_mono_ns() - start_ns;
+    if (broken_off(en, rc, tokens, seen, ns))
+        return true;
+    en->hurried = false;
+    if (rc) {
+        end_batch(en, &e);
+        return true;
+    }
+    scheduler_note_speed(en, decoding, prefilled, ns);
+    if (prefilled > 0)
+        pace_learn(&en->pace, tokens, seen, (double)ns);
+    after_batch(en, logits);
     engine_note_load(en);
     return true;
 }

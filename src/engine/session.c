@@ -12,7 +12,7 @@
  * it, where the next turn's prompt may already differ (a template that leaves reasoning out); and
  * at every SNAPSHOT_EVERY positions, for other prompts that begin alike. They are taken only where
  * memory is free, and given up before a running session would have to be. */
-#include "engine_int.h"
+#include "cache_int.h"
 
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@
 /* How far before a prompt's end the earlier of its snapshots lies, at least. */
 #define SNAPSHOT_BACK 16
 
-static int32_t common_prefix(const struct session *s, const int32_t *tokens, size_t n)
+int32_t session_common(const struct session *s, const int32_t *tokens, size_t n)
 {
     int32_t len = model_seq_len(s->seq), i = 0;
     if ((size_t)len > n)
@@ -41,7 +41,7 @@ static struct session *longest(struct engine *en, const int32_t *tokens, size_t 
         struct session *s = &en->sessions[i];
         if (!s->seq || !s->tokens) /* without tokens: one that is being written or read */
             continue;
-        int32_t l = model_seq_reach(s->seq, common_prefix(s, tokens, n));
+        int32_t l = model_seq_reach(s->seq, session_common(s, tokens, n));
         bool better = l > *length || (best && l == *length && best->busy && !s->busy);
         if (l > 0 && better) {
             best = s;
@@ -51,15 +51,44 @@ static struct session *longest(struct engine *en, const int32_t *tokens, size_t 
     return best;
 }
 
-static struct session *oldest_idle(struct engine *en, const struct session *except)
+int32_t session_longest(struct engine *en, const int32_t *tokens, size_t n, struct session **which)
+{
+    int32_t length;
+    struct session *s = longest(en, tokens, n, &length);
+    if (which)
+        *which = s;
+    return length;
+}
+
+/* What losing a session costs: nothing that is not on disk, a file, one that is being written. */
+static int loss(const struct engine *en, struct session *s)
+{
+    return s->saving ? 2 : cache_wants(en, s) ? 1 : 0;
+}
+
+struct session *session_oldest(struct engine *en, const struct session *keep)
 {
     struct session *old = NULL;
+    int least = 0;
     for (int i = 0; i < en->max_sessions; i++) {
         struct session *s = &en->sessions[i];
-        if (s->seq && !s->busy && s != except && (!old || s->used < old->used))
+        if (!s->seq || s->busy || s == keep)
+            continue;
+        int l = loss(en, s);
+        if (!old || l < least || (l == least && s->used < old->used)) {
             old = s;
+            least = l;
+        }
     }
     return old;
+}
+
+bool session_has_place(const struct engine *en)
+{
+    for (int i = 0; i < en->max_sessions; i++)
+        if (!en->sessions[i].seq)
+            return true;
+    return false;
 }
 
 /* A free place, if need be that of the least recently used finished session. */
@@ -70,7 +99,7 @@ static struct session *new_session(struct engine *en, const struct session *exce
         if (!en->sessions[i].seq)
             s = &en->sessions[i];
     if (!s) {
-        s = oldest_idle(en, except); /* those that run leave places over; files may take them */
+        s = session_oldest(en, except); /* those that run leave places over; files may take them */
         if (!s) {
             err_set(e, ERR_BUSY, "every place for a session is in use");
             return NULL;
@@ -93,7 +122,7 @@ static struct session *branch(struct engine *en, const struct session *from, int
     if (!s)
         return NULL;
     while (model_seq_share(s->seq, from->seq, *length, length, NULL) != 0) {
-        struct session *old = oldest_idle(en, from);
+        struct session *old = session_oldest(en, from);
         if (!old) {
             *length = 0;
             break;
@@ -112,6 +141,8 @@ int session_sync(struct engine *en, const int32_t *tokens, size_t n, struct sess
     bool take = best && !best->busy && model_seq_len(best->seq) - length <= length;
     if (take) {
         s = best;
+        cache_release(en, s);
+        s->wanted_out = false;
         s->busy = true;
         model_seq_cut(s->seq, length);
         free(s->tokens);
@@ -136,7 +167,7 @@ static bool forget_snapshots(struct engine *en)
     bool any = false;
     for (int i = 0; i < en->max_sessions; i++) {
         const struct session *s = &en->sessions[i];
-        if (s->seq && s->tokens && model_seq_forget(s->seq))
+        if (s->seq && s->tokens && !s->saving && model_seq_forget(s->seq))
             any = true;
     }
     return any;
@@ -160,15 +191,15 @@ int session_copy(struct engine *en, const int32_t *tokens, size_t n, struct sess
     return 0;
 }
 
-int session_for_file(struct engine *en, const struct model_saved *f, struct session **out,
-                     struct err *e)
+int session_for_file(struct engine *en, const struct model_saved *f, int32_t positions,
+                     struct session **out, struct err *e)
 {
     struct session *s = new_session(en, NULL, e);
     int rc;
     if (!s)
         return ERR_NOMEM;
-    while ((rc = model_saved_reserve(f, s->seq, e)) == ERR_NOMEM) {
-        struct session *old = oldest_idle(en, s);
+    while ((rc = model_saved_reserve(f, positions, s->seq, e)) == ERR_NOMEM) {
+        struct session *old = session_oldest(en, s);
         if (!old)
             break;
         session_drop(en, old);
@@ -184,7 +215,7 @@ int session_for_file(struct engine *en, const struct model_saved *f, struct sess
 bool session_reserve(struct engine *en, struct session *s, int32_t positions)
 {
     while (model_seq_reserve(s->seq, positions, NULL) != 0) {
-        struct session *old = oldest_idle(en, NULL);
+        struct session *old = session_oldest(en, NULL);
         if (old)
             session_drop(en, old);
         else if (!forget_snapshots(en))
@@ -212,6 +243,13 @@ size_t session_stop(const struct engine *en, size_t at, size_t n, size_t most)
     return most;
 }
 
+int32_t session_reach_later(const struct engine *en, int32_t positions, size_t n)
+{
+    while (en->snapshots && positions > 0 && !is_stop((size_t)positions, n))
+        positions--;
+    return positions;
+}
+
 void session_snapshot(struct engine *en, struct session *s, size_t n)
 {
     int32_t len = model_seq_len(s->seq);
@@ -228,13 +266,15 @@ void session_retire(struct engine *en, struct session *s, int32_t *tokens)
     s->used = ++en->uses;
     if (model_seq_len(s->seq) == 0)
         session_drop(en, s);
-    else
+    else {
         model_seq_cut(s->seq, model_seq_len(s->seq)); /* pages reserved and not written */
+        cache_note_retired(en, s);
+    }
 }
 
 void session_drop(struct engine *en, struct session *s)
 {
-    (void)en;
+    cache_release(en, s);
     model_seq_free(s->seq);
     if (!s->busy)
         free(s->tokens);

@@ -94,7 +94,7 @@ struct restoring {
 static int begin_restore(struct engine *en, void *arg, struct err *e)
 {
     struct restoring *r = arg;
-    return session_for_file(en, r->file, &r->session, e);
+    return session_for_file(en, r->file, model_saved_len(r->file), &r->session, e);
 }
 
 static int publish(struct engine *en, void *arg, struct err *e)
@@ -118,7 +118,7 @@ static int fill(struct engine *en, struct restoring *r, struct err *e)
         free(r->tokens);
         return rc;
     }
-    rc = model_saved_read(r->file, r->session->seq, e);
+    rc = model_saved_read(r->file, r->session->seq, NULL, e);
     if (rc) {
         errand(en, drop, r->session, NULL);
         free(r->tokens);

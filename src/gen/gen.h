@@ -225,6 +225,8 @@ struct gen_req {
     struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before
                                these by who keeps them */
     bool store;             /* RESPONSES: keep request and answer for previous_id */
+    bool load_only;         /* nothing is asked but that the model be loaded, or with keep_ms 0 that it
+                               be unloaded: no messages, no prompt; the answer is START and DONE */
     bool keep_set;          /* keep_ms counts */
     int64_t keep_ms;  /* how long the model stays loaded when it has answered; -1: for good; 0: not
                          at all */

@@ -30,12 +30,32 @@ void local_emit_start(struct gen_run *r)
     local_emit(r, &ev);
 }
 
+/* The ids travel as log-probabilities do; these are taken off where only the ids are wanted. */
+static void emit_ids(struct choice *c, const struct gen_event *ev)
+{
+    struct gen_event with = *ev;
+    int32_t *ids = calloc(ev->nlogprobs + 1, sizeof *ids);
+    for (size_t i = 0; ids && i < ev->nlogprobs; i++)
+        ids[i] = ev->logprobs[i].chosen.id;
+    with.ids = ids;
+    with.nids = ids ? ev->nlogprobs : 0;
+    if (!c->run->req->logprobs) {
+        with.logprobs = NULL;
+        with.nlogprobs = 0;
+    }
+    local_emit(c->run, &with);
+    free(ids);
+}
+
 /* What the parser says passes here, so that reasoning can be counted. */
 static enum gen_verdict pass(void *ctx, const struct gen_event *ev)
 {
     struct choice *c = ctx;
     c->in_reasoning = ev->type == GEN_EV_REASONING;
-    local_emit(c->run, ev);
+    if (ev->type == GEN_EV_TEXT && ev->nlogprobs)
+        emit_ids(c, ev);
+    else
+        local_emit(c->run, ev);
     return c->run->verdict;
 }
 
@@ -134,6 +154,12 @@ static bool is_syntax(const struct choice *c, int32_t id)
     return tok_is_control(t, id) && tmpl_parser_wants(c->parser, tok_piece(t, id));
 }
 
+/* llama-server's callers may ask for the ids of what they are given. */
+static bool wants_ids(const struct gen_req *req)
+{
+    return req->dialect == GEN_DIALECT_LLAMA;
+}
+
 /* The token's bytes and, where they are wanted, its log-probabilities to the hold. The bytes of the
  * alternatives are gathered first: the buffer may move while it grows. */
 static void hold_token(struct choice *c, const struct engine_token *t)
@@ -148,7 +174,7 @@ static void hold_token(struct choice *c, const struct engine_token *t)
     struct str bytes = buf_str(&c->piece);
     if (bytes.n <= MAX_RAW - c->raw.n)
         buf_str_add(&c->raw, bytes);
-    if (!c->run->req->logprobs) {
+    if (!c->run->req->logprobs && !wants_ids(c->run->req)) {
         tmpl_hold_add(&c->hold, bytes, NULL, 0);
         return;
     }
@@ -171,15 +197,17 @@ static void echo(struct choice *c)
     const struct gen_req *req = r->req;
     if (!req->echo || req->kind != GEN_RAW)
         return;
-    struct gen_prompt p = {.text = req->prompt, .ids = req->prompt_ids, .nids = req->nprompt_ids};
-    if (c->prompt > 0)
-        p = req->more[c->prompt - 1];
+    struct gen_prompt p = local_raw_prompt(req, c->prompt);
+    const struct gen_prompt *list = p.pieces ? p.pieces : &p;
     struct buf text = BUF_INIT(64 << 20);
-    for (size_t i = 0; p.ids && i < p.nids; i++)
-        tok_decode(r->l->tok, p.ids[i], i == 0, false, &text);
-    struct gen_event ev = {.type = GEN_EV_TEXT,
-                           .index = c->index,
-                           .text = cleaned(c, p.ids ? buf_str(&text) : p.text)};
+    for (size_t k = 0; k < (p.pieces ? p.npieces : 1); k++) {
+        for (size_t i = 0; list[k].ids && i < list[k].nids; i++)
+            tok_decode(r->l->tok, list[k].ids[i], k == 0 && i == 0, false, &text);
+        if (!list[k].ids)
+            buf_str_add(&text, list[k].text);
+    }
+    struct gen_event ev = {
+        .type = GEN_EV_TEXT, .index = c->index, .text = cleaned(c, buf_str(&text))};
     if (ev.text.n)
         local_emit(c->run, &ev);
     buf_done(&text);
@@ -197,7 +225,7 @@ static void begin(struct choice *c)
 bool choice_token(struct choice *c, const struct engine_token *t)
 {
     begin(c);
-    if (!is_end(c->run->l, t->id)) {
+    if (!is_end(c->run->l, t->id) && !c->run->req->prompt_only) {
         hold_token(c, t);
         let_go(c);
         c->reasoning += c->in_reasoning;

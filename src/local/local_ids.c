@@ -4,12 +4,10 @@
 
 #include <stdlib.h>
 
-enum { MAX_TOKENS = 32 << 20 };
-
 static int reserve(struct tok_ids *ids, size_t n, struct err *e)
 {
-    if (n > MAX_TOKENS - ids->n)
-        return err_set(e, ERR_TOO_LARGE, "a prompt of more than %d tokens", MAX_TOKENS);
+    if (n > LOCAL_TOKENS - ids->n)
+        return err_set(e, ERR_TOO_LARGE, "a prompt of more than %zu tokens", LOCAL_TOKENS);
     if (ids->cap - ids->n >= n)
         return 0;
     size_t cap = ids->n + n > ids->cap * 2 ? ids->n + n : ids->cap * 2;
@@ -52,7 +50,7 @@ int local_encode_runs(const struct tok *t, const struct tmpl_out *text, unsigned
         const struct tmpl_run *r = &text->runs[i];
         spans[i] = (struct tok_span){str_n(text->text.p + r->from, r->to - r->from), !r->untrusted};
     }
-    int rc = tok_encode(t, spans, text->nruns, flags, MAX_TOKENS, ids, e);
+    int rc = tok_encode(t, spans, text->nruns, flags, LOCAL_TOKENS, ids, e);
     free(spans);
     return rc;
 }

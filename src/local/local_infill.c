@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NAMES = 10, MAX_IDS = 32 << 20, MARKS = 5 };
+enum { NAMES = 10, MARKS = 5 };
 
 /* ---- which tokens ---- */
 
@@ -118,7 +118,7 @@ static void parts_done(struct parts *p)
 static int encode(const struct local *l, struct str s, struct tok_ids *ids, struct err *e)
 {
     struct tok_span span = {s, false};
-    return s.n ? tok_encode(l->tok, &span, 1, 0, MAX_IDS, ids, e) : 0;
+    return s.n ? tok_encode(l->tok, &span, 1, 0, LOCAL_TOKENS, ids, e) : 0;
 }
 
 static int encode_file(const struct local *l, struct str name, struct str text, struct tok_ids *ids,

@@ -7,7 +7,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define LOCAL_CHOICES 128 /* of one request, all its prompts together */
+#define LOCAL_TOKENS ((size_t)32 << 20) /* of all prompts of a request */
+#define LOCAL_CHOICES 128               /* of one request, all its prompts together */
 
 /* A template with what is known of it: how a model is spoken to. Immutable; counted. */
 struct local_face {
@@ -99,6 +100,8 @@ int local_render_chat(struct local *l, const struct local_face *f, const struct 
 /* Both append. */
 int local_encode_chat(const struct local *l, const struct tmpl_out *text, struct tok_ids *ids,
                       struct err *e);
+/* The i-th of its bare prompts. */
+struct gen_prompt local_raw_prompt(const struct gen_req *req, size_t i);
 int local_render_raw(const struct local *l, const struct gen_prompt *p, struct tmpl_out *text,
                      struct tok_ids *ids, struct err *e);
 

@@ -180,17 +180,23 @@ static int prepare_chat(struct local *l, const struct gen_req *req, struct tmpl_
     return 0;
 }
 
+static bool is_empty(const struct gen_prompt *p)
+{
+    for (size_t i = 0; i < p->npieces; i++)
+        if (!is_empty(&p->pieces[i]))
+            return false;
+    return p->pieces || (p->ids ? p->nids == 0 : p->text.n == 0);
+}
+
 static int prepare_raw(struct local *l, const struct gen_req *req, struct tmpl_out *text,
                        struct local_prompt *p, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; !rc && i < p->nprompts; i++) {
-        struct gen_prompt bare = {req->prompt, req->prompt_ids, req->nprompt_ids};
+        struct gen_prompt bare = local_raw_prompt(req, i);
         struct local_text *t = &p->prompts[i];
-        if (i > 0)
-            bare = req->more[i - 1];
         t->from = p->ids.n;
-        t->opens = bare.ids ? bare.nids == 0 : bare.text.n == 0;
+        t->opens = is_empty(&bare);
         buf_clear(&text->text);
         text->nruns = 0;
         rc = local_render_raw(l, &bare, text, &p->ids, e);

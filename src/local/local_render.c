@@ -74,20 +74,40 @@ static int check_ids(const struct local *l, const int32_t *p, size_t n, struct e
     return 0;
 }
 
-/* A bare prompt is one run from outside; ids are taken as they are. */
+struct gen_prompt local_raw_prompt(const struct gen_req *req, size_t i)
+{
+    if (i > 0)
+        return req->more[i - 1];
+    return (struct gen_prompt){req->prompt, req->prompt_ids, req->nprompt_ids, req->prompt_pieces,
+                               req->nprompt_pieces};
+}
+
+/* Text is a run from outside, and begins as texts do where it is the first; ids are taken as they
+ * are. */
+static int encode_piece(const struct local *l, const struct gen_prompt *p, bool first,
+                        struct tmpl_out *text, struct tok_ids *ids, struct err *e)
+{
+    struct tok_span span = {p->text, false};
+    int rc = p->ids ? check_ids(l, p->ids, p->nids, e) : local_add_text(text, p->text, true, e);
+    if (rc)
+        return rc;
+    if (p->ids)
+        return local_put_ids(ids, p->ids, p->nids, e);
+    if (!first && !p->text.n)
+        return 0;
+    return tok_encode(l->tok, &span, 1, first ? TOK_ADD_BOS : 0, LOCAL_TOKENS, ids, e);
+}
+
 int local_render_raw(const struct local *l, const struct gen_prompt *p, struct tmpl_out *text,
                      struct tok_ids *ids, struct err *e)
 {
     size_t from = ids->n;
-    int rc;
-    if (p->ids) {
-        rc = check_ids(l, p->ids, p->nids, e);
-        if (!rc)
-            rc = local_put_ids(ids, p->ids, p->nids, e);
-    } else {
-        rc = local_add_text(text, p->text, true, e);
-        if (!rc)
-            rc = local_encode_runs(l->tok, text, TOK_ADD_BOS, ids, e);
+    bool first = true;
+    int rc = p->pieces ? 0 : encode_piece(l, p, true, text, ids, e);
+    for (size_t i = 0; !rc && i < p->npieces; i++) {
+        const struct gen_prompt *piece = &p->pieces[i];
+        rc = encode_piece(l, piece, first && !piece->ids, text, ids, e);
+        first &= piece->ids != NULL;
     }
     return rc ? rc : never_empty(l, ids, from, e);
 }
@@ -96,7 +116,7 @@ int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *te
                  struct tok_ids *ids, struct err *e)
 {
     struct local_face *f;
-    struct gen_prompt bare = {req->prompt, req->prompt_ids, req->nprompt_ids};
+    struct gen_prompt bare = local_raw_prompt(req, 0);
     if (req->kind == GEN_RAW)
         return local_render_raw(l, &bare, text, ids, e);
     if (req->kind == GEN_INFILL)

@@ -32,7 +32,7 @@ static int submit(struct choice *c, struct err *e)
     struct engine_job job = {
         .tokens = r->prompt.ids.p + p->from,
         .ntokens = p->n,
-        .max_tokens = r->req->max_tokens,
+        .max_tokens = r->req->prompt_only ? 1 : r->req->max_tokens,
         .sampling = r->sampling.s,
         .end_ids = r->l->end_ids,
         .nend_ids = r->l->nend_ids,
@@ -149,7 +149,7 @@ static void tell_usage(struct gen_run *r)
                            .usage = {.input = s->prompt,
                                      .cached = s->reused,
                                      .cache_write = written(r),
-                                     .output = s->generated,
+                                     .output = r->req->prompt_only ? 0 : s->generated,
                                      .reasoning = reasoning},
                            .times = {.queue = (int64_t)s->queued_ns,
                                      .prompt = (int64_t)s->prefill_ns,

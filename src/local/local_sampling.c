@@ -70,20 +70,62 @@ static int find_breakers(const struct local *l, const struct gen_sampling *s, ui
     return failed ? err_set(e, ERR_NOMEM, "no memory for the breakers of a repetition") : 0;
 }
 
+/* ---- biases ---- */
+
+static int add_bias(struct local_sampling *out, size_t *cap, int32_t id, float bias, struct err *e)
+{
+    if (out->s.nbias == *cap) {
+        size_t n = *cap ? *cap * 2 : 16;
+        struct engine_bias *p = realloc(out->bias, n * sizeof *p);
+        if (!p)
+            return err_set(e, ERR_NOMEM, "no memory for a request's sampling");
+        out->bias = p;
+        *cap = n;
+    }
+    out->bias[out->s.nbias++] = (struct engine_bias){id, bias};
+    return 0;
+}
+
+/* A text's bias is that of each of its tokens. */
+static int add_text_bias(const struct local *l, struct local_sampling *out, size_t *cap,
+                         const struct gen_bias *b, struct err *e)
+{
+    enum { MOST = 4096 };
+    struct tok_ids ids = {0};
+    struct tok_span span = {b->text, false};
+    int rc = b->text.n ? tok_encode(l->tok, &span, 1, 0, MOST, &ids, e) : 0;
+    for (size_t i = 0; !rc && i < ids.n; i++)
+        rc = add_bias(out, cap, ids.p[i], b->bias, e);
+    tok_ids_done(&ids);
+    return rc;
+}
+
+static int make_bias(const struct local *l, const struct gen_sampling *s,
+                     struct local_sampling *out, struct err *e)
+{
+    size_t cap = 0;
+    int rc = 0;
+    for (size_t i = 0; !rc && i < s->nbias; i++)
+        rc = s->bias[i].id < 0 && s->bias[i].text.n
+                 ? add_text_bias(l, out, &cap, &s->bias[i], e)
+                 : add_bias(out, &cap, s->bias[i].id, s->bias[i].bias, e);
+    for (size_t i = 0; !rc && s->ignore_eos && i < l->nend_ids; i++)
+        rc = add_bias(out, &cap, l->end_ids[i], -INFINITY, e);
+    out->s.bias = out->bias;
+    return rc;
+}
+
 static int make_lists(struct local *l, const struct gen_sampling *s, struct local_sampling *out,
                       struct err *e)
 {
     size_t vocab = (size_t)model_traits(engine_model(l->engine))->vocab;
-    out->bias = calloc(s->nbias + 1, sizeof *out->bias);
     out->breaks = out->s.dry_multiplier > 0 ? calloc(vocab / 64 + 1, sizeof *out->breaks) : NULL;
-    if (!out->bias || (out->s.dry_multiplier > 0 && !out->breaks))
+    if (out->s.dry_multiplier > 0 && !out->breaks)
         return err_set(e, ERR_NOMEM, "no memory for a request's sampling");
-    for (size_t i = 0; i < s->nbias; i++)
-        out->bias[i] = (struct engine_bias){s->bias[i].id, s->bias[i].bias};
-    out->s.bias = out->bias;
-    out->s.nbias = s->nbias;
     out->s.dry_breaks = out->breaks;
-    int rc = out->breaks ? find_breakers(l, s, out->breaks, e) : 0;
+    int rc = make_bias(l, s, out, e);
+    if (!rc && out->breaks)
+        rc = find_breakers(l, s, out->breaks, e);
     return rc ? rc : read_order(s, out->s.order, e);
 }
 

@@ -152,7 +152,7 @@ static void attend(struct model_run *r, int w, int workers)
         for (size_t c = 0; c < p->count; c += MODEL_ATTN_QUERIES) {
             size_t n = p->count - c < MODEL_ATTN_QUERIES ? p->count - c : MODEL_ATTN_QUERIES;
             for (size_t h = 0; h < heads; h++, base += (uint64_t)n * p->count)
-                if (base * (uint64_t)workers / total == (uint64_t)w)
+                if (base * (uint64_t)workers / total == (uint64_t)w && !run_is_cancelled(r))
                     attend_head(r, w, p, c, n, h);
         }
     }
@@ -246,11 +246,10 @@ int model_encode(struct model_run *r, const struct model_text *texts, size_t nte
         rc = add_text(r, &texts[i], i, &page, e);
     if (rc)
         return rc;
-    r->cancel = cancel;
-    r->stop = false;
+    run_begin(r, cancel);
     pool_run(r->pool, pass, r);
     if (r->stop)
-        return err_set(e, ERR_CANCELLED, "cancelled");
+        return run_stopped(r, e);
     *rows = r->x;
     *stride = r->x_stride;
     return 0;

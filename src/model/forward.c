@@ -186,11 +186,10 @@ static int advance(struct model_run *r, const struct model_item *items, size_t n
     int rc = add_items(r, items, n, e);
     if (rc)
         return rc;
-    r->cancel = cancel;
-    r->stop = false;
+    run_begin(r, cancel);
     pool_run(r->pool, pass, r);
     if (r->stop)
-        return err_set(e, ERR_CANCELLED, "cancelled");
+        return run_stopped(r, e);
     for (size_t i = 0; i < r->nstretches; i++)
         seq_advance(r->stretches[i].seq, (int32_t)r->stretches[i].count);
     return 0;

@@ -259,6 +259,26 @@ void model_kv_set_slice(struct model_kv *kv, int32_t positions)
 
 /* ---- what is there ---- */
 
+enum model_cache model_kv_cache(const struct model_kv *kv)
+{
+    return kv->cache;
+}
+
+uint64_t model_kv_resident(const struct model_kv *kv)
+{
+    return kv->touched;
+}
+
+uint64_t model_kv_identity(struct model_kv *kv)
+{
+    uint64_t id = atomic_load(&kv->identity);
+    if (id == 0) { /* two threads that ask at once find the same */
+        id = model_identity(kv->m);
+        atomic_store(&kv->identity, id);
+    }
+    return id;
+}
+
 uint64_t model_kv_used(const struct model_kv *kv)
 {
     return kv->used;
@@ -328,6 +348,13 @@ static void chill(struct model_kv *kv, enum state_class c)
         madvise((void *)from, to - from, MADV_DONTNEED);
     p->free[p->n - ++p->ncold] = unit;
     kv->touched -= p->unit;
+}
+
+void model_kv_trim(struct model_kv *kv)
+{
+    for (int i = 0; i < STATE_CLASSES; i++)
+        while (kv->pool[i].nhot > 0)
+            chill(kv, (enum state_class)i);
 }
 
 static void make_room(struct model_kv *kv, size_t bytes)

@@ -6,6 +6,10 @@
  * no copy of the weights is ever made. Called by the blocks inside a pool job. */
 #include "model_int.h"
 
+/* An encoder may have thousands of columns: a product is cut, so that it can be cancelled. */
+#define LONG_COLUMNS 2048
+#define LONG_ROWS ((size_t)16 * KERN_ROW_GRAIN)
+
 static size_t round_up(size_t n, size_t to)
 {
     return (n + to - 1) / to * to;
@@ -111,17 +115,19 @@ void linear_rows(struct model_run *r, int w, const struct linear *l, const struc
     if (r0 >= r1)
         return;
     const void *act = packed_find(p, r->m->kern->act_as(run_type(r, l), n));
+    size_t part = n >= LONG_COLUMNS ? LONG_ROWS : r1 - r0;
     if (r->exact && l->w.type != KERN_F32)
         exact_rows(r, w, l, act, n, r0, r1, out, out_stride);
     else
-        r->m->kern->mul(&(struct kern_mul){.w = &l->w,
-                                           .r0 = r0,
-                                           .r1 = r1,
-                                           .act = act,
-                                           .n = n,
-                                           .out = out,
-                                           .out_stride = out_stride,
-                                           .scratch = r->workers[w].mul});
+        for (size_t at = r0; at < r1 && (at == r0 || !run_is_cancelled(r)); at += part)
+            r->m->kern->mul(&(struct kern_mul){.w = &l->w,
+                                               .r0 = at,
+                                               .r1 = r1 - at < part ? r1 : at + part,
+                                               .act = act,
+                                               .n = n,
+                                               .out = out,
+                                               .out_stride = out_stride,
+                                               .scratch = r->workers[w].mul});
     if (l->bias || l->scale != 1.0f)
         scale_and_bias(l, n, r0, r1, out, out_stride);
 }

@@ -91,6 +91,11 @@ void model_kv_free(struct model_kv *kv);
 void model_kv_set_slice(struct model_kv *kv, int32_t positions);
 uint64_t model_kv_used(const struct model_kv *kv);  /* bytes handed out */
 uint64_t model_kv_total(const struct model_kv *kv); /* the limit */
+enum model_cache model_kv_cache(const struct model_kv *kv);
+/* Of it the bytes that are memory now, handed out or kept for the next who asks. */
+uint64_t model_kv_resident(const struct model_kv *kv);
+/* Give back to the system what is not handed out. */
+void model_kv_trim(struct model_kv *kv);
 /* The same counted in pages of the full layers. */
 int model_kv_pages(const struct model_kv *kv);
 int model_kv_pages_free(const struct model_kv *kv);
@@ -109,6 +114,7 @@ int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq *
                   struct err *e);
 void model_seq_free(struct model_seq *s);         /* gives its pages back */
 int32_t model_seq_len(const struct model_seq *s); /* positions held */
+int32_t model_seq_most(const struct model_seq *s); /* that it may grow to */
 /* Room to go on up to `positions`. ERR_NOMEM: the cache is full. */
 int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e);
 /* Forget what is past `positions`, and what was reserved. State that cannot be cut there goes back
@@ -137,23 +143,43 @@ bool model_seq_forget(struct model_seq *s);
 /* A number that files of different metadata, tensors or size do not share, and hardly ones of
  * different weights: each tensor is sampled. */
 uint64_t model_identity(const struct model *m);
+/* The same of the cache's model, computed once; any thread. */
+uint64_t model_kv_identity(struct model_kv *kv);
 /* Write the sequence, whose tokens are these, to `path`, whole or not at all. It may not be stepped
  * meanwhile; others may. */
 int model_seq_save(const struct model_seq *s, const int32_t *tokens, const char *path,
                    struct err *e);
 
-struct model_saved; /* such a file, open */
-/* Reads and checks all but the pages. ERR_FORMAT: no such file or a damaged one; ERR_UNSUPPORTED:
- * another version, model or cache type; the message says which. */
-int model_saved_open(const struct model_kv *kv, const char *path, struct model_saved **out,
+/* The same for a file that may be lost with the machine's power, but is never read half written.
+ * `cancel` (may be NULL) is looked at for every page: ERR_CANCELLED. */
+int model_seq_spill(const struct model_seq *s, const int32_t *tokens, const char *path,
+                    const atomic_bool *cancel, struct err *e);
+/* What such a file would have: bytes, and a number of the model, the way of computing and the
+ * tokens. */
+uint64_t model_seq_file_bytes(const struct model_seq *s);
+uint64_t model_seq_file_key(const struct model_seq *s, const int32_t *tokens);
+
+struct model_saved; /* what such a file holds, apart from the state itself; never changes */
+/* Reads and checks all but the state. ERR_NOT_FOUND: no such file; ERR_FORMAT, ERR_CHECKSUM: a
+ * damaged one; ERR_UNSUPPORTED: another version, model or cache type; the message says which. */
+int model_saved_open(struct model_kv *kv, const char *path, struct model_saved **out,
                      struct err *e);
 void model_saved_close(struct model_saved *f);
 int32_t model_saved_len(const struct model_saved *f);
 const int32_t *model_saved_tokens(const struct model_saved *f); /* model_saved_len of them */
-/* Take the pages for it; s is empty. ERR_NOMEM: the cache is full; ERR_CONTEXT: s is too short. */
-int model_saved_reserve(const struct model_saved *f, struct model_seq *s, struct err *e);
-/* Fill them; any thread, once. ERR_CHECKSUM: damaged; s is good for model_seq_free only. */
-int model_saved_read(struct model_saved *f, struct model_seq *s, struct err *e);
+uint64_t model_saved_bytes(const struct model_saved *f);
+/* Whether sequences that may grow to so many positions can use it. */
+bool model_saved_fits(const struct model_saved *f, int32_t max_positions);
+/* How many of its first `positions` can be had, as model_seq_reach. */
+int32_t model_saved_reach(const struct model_saved *f, int32_t positions);
+/* Take the pages for the first `positions`, which can be reached; s is empty. ERR_NOMEM: the cache
+ * is full; ERR_CONTEXT: s is too short. */
+int model_saved_reserve(const struct model_saved *f, int32_t positions, struct model_seq *s,
+                        struct err *e);
+/* Fill them; any thread. `cancel` as model_seq_spill's. ERR_CHECKSUM: damaged; after any failure s
+ * is good for model_seq_free only. */
+int model_saved_read(const struct model_saved *f, struct model_seq *s, const atomic_bool *cancel,
+                     struct err *e);
 
 /* ---- the forward pass ---- */
 struct model_item {
@@ -170,6 +196,11 @@ uint64_t model_run_bytes(const struct model *m, int threads, int max_batch, int 
 int model_run_new(const struct model *m, struct pool *pool, int max_batch, int max_want,
                   struct model_run **out, struct err *e);
 void model_run_free(struct model_run *r);
+/* The next pass is broken off between two layers, as by `cancel`, when it has taken so many
+ * nanoseconds or is seen to take twice as many; it gives ERR_TIMEOUT. 0: it has no limit. */
+void model_run_limit(struct model_run *r, uint64_t ns);
+/* How much of the last pass was done when it was broken off: 0 to 1. */
+double model_run_progress(const struct model_run *r);
 /* Advance every item's sequence by its token, in order (positions follow from the sequence's
  * length; several items of one sequence stand together). Pages must be reserved. logits: one row of
  * vocab floats for each wanted item in order; valid until the next call. `cancel` (may be NULL) is

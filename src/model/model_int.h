@@ -337,7 +337,10 @@ struct model_run {
     struct stretch *stretches;
     size_t nstretches;
     const atomic_bool *cancel;
-    bool stop; /* worker 0 writes it before a barrier, all read it after */
+    bool stop;                   /* worker 0 writes it before a barrier, all read it after */
+    uint64_t limit_ns, begun_ns; /* of the pass; limit 0: none */
+    int looks;                   /* layers that are done, and one for the embedding */
+    bool late;                   /* it was stopped for the time it took */
 };
 
 /* Types of the products of a run: the weights' own, or F32 on the exact path. */
@@ -346,12 +349,25 @@ static inline enum kern_type run_type(const struct model_run *r, const struct li
     return r->exact ? KERN_F32 : l->w.type;
 }
 
-/* Worker 0 looks at the caller's flag before a layer's last barrier; all see what it saw after. */
+/* Worker 0 looks at the caller's flag and the clock before a layer's last barrier; all see what it
+ * saw after. */
+void run_look(struct model_run *r);
 static inline void run_look_for_cancel(struct model_run *r, int w)
 {
-    if (w == 0 && r->cancel && atomic_load_explicit(r->cancel, memory_order_relaxed))
-        r->stop = true;
+    if (w == 0)
+        run_look(r);
 }
+
+/* A long layer looks at the flag inside too and leaves its work undone: worker 0 will see the flag
+ * before the layer's end, as it stays set, and nothing of the pass will count. */
+static inline bool run_is_cancelled(const struct model_run *r)
+{
+    return r->cancel && atomic_load_explicit(r->cancel, memory_order_relaxed);
+}
+/* A pass begins. */
+void run_begin(struct model_run *r, const atomic_bool *cancel);
+/* What a pass that was stopped gives. */
+int run_stopped(const struct model_run *r, struct err *e);
 
 /* Pages of cells that max_want texts of an encoder's batch may take. */
 static inline size_t run_cell_pages(const struct model_run *r)

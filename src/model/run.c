@@ -5,6 +5,8 @@
  * cache line, and is memory from the start: what model_run_bytes says is what is resident. */
 #include "model_int.h"
 
+#include "clock.h"
+
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -368,4 +370,44 @@ void model_run_free(struct model_run *r)
     if (r->base)
         munmap(r->base, r->base_bytes);
     free(r);
+}
+
+/* ---- a pass that does not come to its end ---- */
+
+void model_run_limit(struct model_run *r, uint64_t ns)
+{
+    r->limit_ns = ns;
+}
+
+double model_run_progress(const struct model_run *r)
+{
+    return (double)r->looks / (double)(r->m->t.layers + 1);
+}
+
+void run_begin(struct model_run *r, const atomic_bool *cancel)
+{
+    r->cancel = cancel;
+    r->stop = r->late = false;
+    r->looks = 0;
+    r->begun_ns = r->limit_ns ? clock_mono_ns() : 0;
+}
+
+/* The first layers foretell the rest. */
+void run_look(struct model_run *r)
+{
+    r->looks++;
+    if (run_is_cancelled(r)) {
+        r->stop = true;
+    } else if (r->limit_ns && r->looks <= r->m->t.layers) {
+        double taken = (double)(clock_mono_ns() - r->begun_ns);
+        double all = taken * (r->m->t.layers + 1) / r->looks, limit = (double)r->limit_ns;
+        r->late = taken > limit || (r->looks > 2 && all > 2 * limit);
+        r->stop = r->late;
+    }
+}
+
+int run_stopped(const struct model_run *r, struct err *e)
+{
+    return r->late ? err_set(e, ERR_TIMEOUT, "the pass took too long")
+                   : err_set(e, ERR_CANCELLED, "cancelled");
 }

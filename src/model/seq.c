@@ -48,6 +48,11 @@ int32_t model_seq_len(const struct model_seq *s)
     return s->len;
 }
 
+int32_t model_seq_most(const struct model_seq *s)
+{
+    return s->cap;
+}
+
 static bool has(const struct model_seq *s, enum state_class c)
 {
     return s->kv->pool[c].unit > 0;

@@ -41,6 +41,7 @@ struct model_kv {
     int32_t slice;       /* the longest stretch of one sequence in a batch */
     struct state_pool pool[STATE_CLASSES];
     int32_t *place; /* of each layer among those of its class */
+    _Atomic uint64_t identity; /* model_identity, once somebody asked; any thread */
 };
 
 #define MODEL_SNAPSHOTS 12

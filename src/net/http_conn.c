@@ -480,20 +480,21 @@ void conn_look_after(struct http_conn *c)
 
 /* ---- deadlines ---- */
 
-void conn_tick(struct http_conn *c, uint64_t now)
+bool conn_tick(struct http_conn *c, uint64_t now)
 {
     if (c->state == CONN_CLOSED)
-        return;
+        return false;
     if (c->doomed || conn_stalled(c, now)) {
         conn_gone(c);
-        return;
+        return true;
     }
     if (c->deadline == 0 || now < c->deadline)
-        return;
+        return false;
     if (c->state == CONN_BODY || (c->state == CONN_HEAD && c->req))
         refuse(c, 408, "the request took too long to arrive");
     else
         conn_close(c);
+    return true;
 }
 
 /* ---- the beginning ---- */

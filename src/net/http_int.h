@@ -239,7 +239,7 @@ void conn_close(struct http_conn *c);           /* at once, telling the applicat
 void conn_cut(struct http_conn *c, bool reset); /* the same; reset: so that it cannot look whole */
 void conn_gone(struct http_conn *c);            /* the client left: tell the application */
 void conn_answered(struct http_conn *c);        /* the answer has ended */
-void conn_tick(struct http_conn *c, uint64_t now); /* deadlines */
+bool conn_tick(struct http_conn *c, uint64_t now); /* deadlines; true: one had passed */
 void conn_look_after(struct http_conn *c);         /* the loop's turn ends: send, go on */
 bool conn_idle(const struct http_conn *c);
 void conn_free_orphan(struct http_conn *c); /* the client left earlier, now the answer has ended */

@@ -146,7 +146,7 @@ size_t net_res_write(struct net_req *r, struct str bytes)
 {
     struct http_conn *c = r->c;
     if (!alive(r))
-        return 0;
+        return NET_GONE;
     size_t before = c->out.n;
     if (bytes.n > 0 && !r->no_body) { /* an empty chunk would be the end */
         if (r->chunked)
@@ -156,6 +156,8 @@ size_t net_res_write(struct net_req *r, struct str bytes)
             buf_puts(&c->out, "\r\n");
     }
     count_and_send(c, before, false);
+    if (!alive(r))
+        return NET_GONE;
     size_t waiting = conn_waiting(c);
     if (waiting > NET_HIGH)
         r->high = true;

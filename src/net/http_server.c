@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Connections taken in one turn of the loop; more wait for the next one, behind what is running. */
+/* Connections taken, and cut, in one turn of the loop; more wait for the next one, behind what is
+ * running: thousands that came together are late together. */
 #define ACCEPT_TURN 64
+#define CUT_TURN 64
+#define CUT_AGAIN_MS 1
 
 /* ---- lists of names ---- */
 
@@ -196,15 +199,6 @@ static void on_after(uv_check_t *h)
         take_held(s);
 }
 
-static void on_tick(uv_timer_t *t)
-{
-    struct net_server *s = t->data;
-    uint64_t now = uv_now(t->loop);
-    /* Connections leave the list only when libuv has closed them, so the walk is safe. */
-    for (struct http_conn *c = s->conns; c && !s->closed; c = c->next)
-        conn_tick(c, now);
-}
-
 static uint64_t tick_ms(const struct net_server *s)
 {
     uint64_t least = s->header_ms;
@@ -212,6 +206,18 @@ static uint64_t tick_ms(const struct net_server *s)
     least = s->idle_ms < least ? s->idle_ms : least;
     least = s->stall_ms < least ? s->stall_ms : least;
     return least / 8 < 10 ? 10 : least / 8 > 500 ? 500 : least / 8;
+}
+
+static void on_tick(uv_timer_t *t)
+{
+    struct net_server *s = t->data;
+    uint64_t now = uv_now(t->loop);
+    int cut = 0;
+    /* Connections leave the list only when libuv has closed them, so the walk is safe. */
+    for (struct http_conn *c = s->conns; c && !s->closed && cut < CUT_TURN; c = c->next)
+        cut += conn_tick(c, now);
+    if (cut == CUT_TURN && !s->closed)
+        uv_timer_start(t, on_tick, CUT_AGAIN_MS, tick_ms(s));
 }
 
 /* A failure is one of this connection only. When descriptors run out, libuv gives up one it keeps

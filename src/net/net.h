@@ -160,7 +160,8 @@ void net_res_send(struct net_req *r, int status, const char *type, struct str bo
  * leaves when the loop's turn ends, together. */
 void net_res_start(struct net_req *r, int status, const char *type);
 /* Bytes are copied. Returns bytes waiting for this client; above 64 KiB stop writing until
- * drained(ctx). */
+ * drained(ctx). NET_GONE: there is no client any more and never will be, so nothing drains. */
+#define NET_GONE SIZE_MAX
 size_t net_res_write(struct net_req *r, struct str bytes);
 void net_res_on_drain(struct net_req *r, void (*drained)(void *ctx),
                       void *ctx); /* below 16 KiB again */

@@ -207,7 +207,9 @@ static int set_url(struct provider *p, struct str v, struct err *e)
         v.n--;
     bool bare = !memchr(rest.p, '/', (size_t)(v.p + v.n - rest.p));
     snprintf(url, sizeof url, "%.*s%s", STR_ARG(v),
-             bare && p->dialect == GEN_DIALECT_OPENAI ? "/v1" : "");
+             bare && (p->dialect == GEN_DIALECT_OPENAI || p->dialect == GEN_DIALECT_RESPONSES)
+                 ? "/v1"
+                 : "");
     return row_set(&p->url, url, e);
 }
 
@@ -268,7 +270,7 @@ static int set_one(struct provider *p, const char *key, const char *value, struc
     if (str_is(k, "dialect"))
         return wire_dialect_find(v, &p->dialect)
                    ? 0
-                   : err_set(e, ERR_INVAL, "dialect must be openai or anthropic");
+                   : err_set(e, ERR_INVAL, "dialect must be openai, anthropic or responses");
     if (str_is(k, "models"))
         return set_models(p, v, e);
     if (str_is(k, "key_env"))

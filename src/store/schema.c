@@ -84,10 +84,30 @@ static const char requests[] =
     " UPDATE months SET charged=charged+new.charged"
     " WHERE month=new.month;"
     "END;";
+/* responses: answers of /v1/responses that later requests can go on from (app/responses.c).
+ *   previous  the id of the answer before it; NULL: the first of its conversation
+ *   zone      the loosest zone that the conversation may reach from here on
+ *   input     the request's own items, a JSON array
+ *   response  the Response object
+ *   bytes     of both */
+static const char responses[] =
+    "CREATE TABLE responses("
+    "seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,"
+    "id TEXT NOT NULL UNIQUE,"
+    "previous TEXT,"
+    "time_ms INTEGER NOT NULL,"
+    "zone INTEGER NOT NULL,"
+    "input TEXT NOT NULL,"
+    "response TEXT NOT NULL,"
+    "bytes INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX responses_time ON responses(time_ms);"
+    "CREATE INDEX responses_bytes ON responses(bytes);";
 /* clang-format on */
 
 const struct store_migration schema_table[] = {
     {1, requests},
+    {2, responses},
 };
 const size_t schema_count = sizeof schema_table / sizeof schema_table[0];
 

@@ -189,7 +189,8 @@ struct tmpl {
     struct arena *mem;
     struct str source;
     struct node *root;
-    struct str *names; /* every name the template mentions, by number */
+    const struct go_tmpl *go; /* not NULL: it is one of Go's, and the rest is not used */
+    struct str *names;        /* every name the template mentions, by number */
     uint32_t nnames;
     uint32_t name_loop, name_caller, name_varargs, name_kwargs;
 };
@@ -407,6 +408,12 @@ struct val eval_binary(struct ctx *c, enum bin_op op, struct val a, struct val b
 struct val text_percent(struct ctx *c, struct val fmt, struct val arg); /* "..." % arg */
 
 /* ---- tmpl_vars.c ---- */
+
+/* A render's beginning: limits and arena; c->mem is the caller's to free, whatever is returned. */
+int render_begin(struct ctx *c, const struct tmpl *t, int64_t now_ms, size_t max_text,
+                 struct err *e);
+/* The finished text to the caller's output. */
+int render_deliver(const struct sb *b, struct tmpl_out *out, struct err *e);
 
 struct val vars_from_json(struct ctx *c, const json_t *j, bool tainted, int depth);
 

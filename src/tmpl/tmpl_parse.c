@@ -1,7 +1,7 @@
 /* tmpl_parse.c: statements to tree, and the template as an object: tmpl_parse, tmpl_free. The tree,
  * its strings and its table of names live in the template's arena and are never written again, so
  * any number of threads may render one template. */
-#include "tmpl_int.h"
+#include "go_int.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -535,6 +535,22 @@ int parse_tokens(struct tmpl *t, const struct token *v, size_t n, struct err *e)
     return p.rc;
 }
 
+static int read_jinja(struct tmpl *t, struct err *e)
+{
+    struct token *v = NULL;
+    size_t n = 0;
+    int rc = lex_source(t->mem, t->source, &v, &n, e);
+    return rc ? rc : parse_tokens(t, v, n, e);
+}
+
+static int read_go(struct tmpl *t, struct err *e)
+{
+    struct go_item *v = NULL;
+    size_t n = 0;
+    int rc = go_lex(t->mem, t->source, &v, &n, e);
+    return rc ? rc : go_parse(t, v, n, e);
+}
+
 int tmpl_parse(struct str source, struct tmpl **out, struct err *e)
 {
     if (source.n > MAX_SOURCE)
@@ -548,13 +564,9 @@ int tmpl_parse(struct str source, struct tmpl **out, struct err *e)
     }
     t->mem = mem;
     t->source = arena_str(mem, source);
-    struct token *v = NULL;
-    size_t n = 0;
     int rc = t->source.p || !source.n ? 0 : err_set(e, ERR_NOMEM, "template: out of memory");
     if (!rc)
-        rc = lex_source(mem, t->source, &v, &n, e);
-    if (!rc)
-        rc = parse_tokens(t, v, n, e);
+        rc = go_is(t->source) ? read_go(t, e) : read_jinja(t, e);
     if (rc) {
         arena_free(mem);
         return rc;

@@ -1,7 +1,7 @@
 /* tmpl_vars.c: a request, or JSON, to the variables a template reads, and the render itself. What
  * this file makes up (keys, roles, "function") is trusted; every byte that came with the request is
  * not. Shapes are those of Hugging Face's apply_chat_template, which templates are written for. */
-#include "tmpl_int.h"
+#include "go_int.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -239,7 +239,7 @@ static struct val tools_of(struct ctx *c, const struct gen_req *req)
 
 /* ---- the render ---- */
 
-static int start(struct ctx *c, const struct tmpl *t, int64_t now_ms, size_t max_text,
+int render_begin(struct ctx *c, const struct tmpl *t, int64_t now_ms, size_t max_text,
                  struct err *e)
 {
     *c = (struct ctx){.t = t, .e = e, .now_ms = now_ms, .max_text = max_text};
@@ -266,8 +266,7 @@ static bool add_run(struct tmpl_out *o, size_t from, size_t to, bool untrusted)
     return true;
 }
 
-/* The finished text to the caller's output. */
-static int deliver(const struct sb *b, struct tmpl_out *out, struct err *e)
+int render_deliver(const struct sb *b, struct tmpl_out *out, struct err *e)
 {
     buf_clear(&out->text);
     out->nruns = 0;
@@ -288,7 +287,7 @@ static int finish(struct ctx *c, struct tmpl_out *out)
     struct sb text = {0};
     int rc = c->rc ? c->rc : eval_template(c, &text);
     if (!rc)
-        rc = deliver(&text, out, c->e);
+        rc = render_deliver(&text, out, c->e);
     arena_free(c->mem);
     return rc;
 }
@@ -342,7 +341,7 @@ static int render(const struct tmpl *t, const struct tmpl_vars *v, bool text_arg
                   struct tmpl_out *out, struct err *e)
 {
     struct ctx c;
-    int rc = start(&c, t, v->now_ms, out->text.max, e);
+    int rc = render_begin(&c, t, v->now_ms, out->text.max, e);
     if (rc) {
         arena_free(c.mem);
         return rc;
@@ -372,6 +371,8 @@ static int render(const struct tmpl *t, const struct tmpl_vars *v, bool text_arg
 int tmpl_render(const struct tmpl *t, const struct tmpl_vars *v, struct tmpl_out *out,
                 struct err *e)
 {
+    if (t->go)
+        return go_render(t, v, out, e);
     int rc = render(t, v, false, true, out, e);
     if (rc != ERR_FORMAT && rc != ERR_UNSUPPORTED)
         return rc;
@@ -386,7 +387,9 @@ int tmpl_render_json(const struct tmpl *t, struct str vars_json, struct str bos,
                      int64_t now_ms, struct tmpl_out *out, struct err *e)
 {
     struct ctx c;
-    int rc = start(&c, t, now_ms, out->text.max, e);
+    if (t->go)
+        return go_render_json(t, vars_json, now_ms, out, e);
+    int rc = render_begin(&c, t, now_ms, out->text.max, e);
     if (rc) {
         arena_free(c.mem);
         return rc;

@@ -21,6 +21,7 @@ struct state {
     int32_t tool;   /* open == TOOL: which */
     int32_t closed; /* calls below this have been written whole */
     int nblocks;
+    struct wire_said said;
     struct waiting *queue;
     size_t nqueue;
     /* One message: the blocks so far, and the open one's pieces. */
@@ -165,6 +166,8 @@ static void stream_open(const struct state *s, enum kind kind, struct str id, st
     }
     jw_close(b, '}');
     event_close(b);
+    if (s->nblocks == 0)
+        buf_puts(b, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
 }
 
 static void block_open(struct wire_writer *w, enum kind kind, struct str id, struct str name,
@@ -397,6 +400,8 @@ static void write_text(struct wire_writer *w, const struct gen_event *ev, struct
         block_open(w, kind, STR_NONE, STR_NONE, b);
     }
     if (text)
+        said_add(&s->said, ev->text);
+    if (text)
         block_add(w, "text_delta", "text", ev->text, b);
     else
         block_add(w, "thinking_delta", "thinking", ev->text, b);
@@ -429,6 +434,7 @@ static void write_done(struct wire_writer *w, const struct gen_event *ev, struct
         put_stop(b, ev);
         jw_close(b, '}');
         put_usage(b, &w->usage);
+        put_weir(b, ev->raw, &s->said);
         event_close(b);
         event_open(b, "message_stop");
         event_close(b);
@@ -441,6 +447,7 @@ static void write_done(struct wire_writer *w, const struct gen_event *ev, struct
     jw_close(b, ']');
     put_stop(b, ev);
     put_usage(b, &w->usage);
+    put_weir(b, ev->raw, &s->said);
     buf_putc(b, '}');
 }
 

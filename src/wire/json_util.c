@@ -239,18 +239,21 @@ int dec_stops(struct dec *d, const json_t *o, const char *key, struct gen_req *r
     struct str *list = arena_array(d->a, n, sizeof *list);
     if (!list)
         return dec_nomem(d);
+    size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_is_array(v) ? json_array_get(v, i) : v;
         if (!json_is_string(item))
             return dec_fail(d, ERR_FORMAT, key, "must be a string or an array of strings");
-        int rc = dec_copy(d, wire_json_str(item), &list[i]);
+        if (!json_string_length(item) && d->wide)
+            continue;
+        if (!json_string_length(item))
+            return dec_fail(d, ERR_FORMAT, key, "a stop sequence must not be empty");
+        int rc = dec_copy(d, wire_json_str(item), &list[kept++]);
         if (rc)
             return rc;
-        if (!list[i].n)
-            return dec_fail(d, ERR_FORMAT, key, "a stop sequence must not be empty");
     }
     r->stops = list;
-    r->nstops = n;
+    r->nstops = kept;
     return 1;
 }
 

@@ -141,6 +141,8 @@ static int put_input(struct enc *x, const struct gen_msg *m, size_t i)
         (m->parts[0].type != GEN_PART_TEXT && m->parts[0].type != GEN_PART_TOKENS))
         return err_set(x->e, ERR_UNSUPPORTED, "input[%zu]: must be a text or tokens", i);
     const struct gen_part *p = &m->parts[0];
+    if (p->type == GEN_PART_TEXT && !p->text.n)
+        return err_set(x->e, ERR_UNSUPPORTED, "input[%zu]: must not be empty", i);
     if (p->type == GEN_PART_TEXT) {
         jw_item(x->b, p->text);
         return 0;

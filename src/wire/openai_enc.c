@@ -319,7 +319,24 @@ static void put_choice(struct enc *x)
 
 /* ---- the rest ---- */
 
-static void put_effort(struct enc *x)
+/* Words of the caller's own for it are replayed instead (effort.c). */
+static bool has_own_effort(const json_t *extra)
+{
+    static const char *const keys[] = {"reasoning_effort",
+                                       "reasoning",
+                                       "thinking",
+                                       "think",
+                                       "enable_thinking",
+                                       "chat_template_kwargs",
+                                       "reasoning_budget_tokens"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (json_object_get(extra, keys[i]))
+            return true;
+    }
+    return false;
+}
+
+static void put_effort(struct enc *x, const json_t *extra)
 {
     static const char *const words[] = {"", "none", "low", "medium", "high"};
     enum gen_effort effort = x->req->effort;
@@ -328,7 +345,7 @@ static void put_effort(struct enc *x)
         effort = budget < 4096    ? GEN_EFFORT_LOW
                  : budget < 16384 ? GEN_EFFORT_MEDIUM
                                   : GEN_EFFORT_HIGH;
-    if (effort != GEN_EFFORT_UNSET)
+    if (effort != GEN_EFFORT_UNSET && !has_own_effort(extra))
         jw_str(x->b, enc_top(x, "reasoning_effort"), str_of(words[effort]));
 }
 
@@ -355,6 +372,26 @@ static void put_limits(struct enc *x)
         jw_str(x->b, enc_top(x, "user"), r->user);
 }
 
+static bool beyond(const struct gen_sampling *s, unsigned bit, float v, float lo, float hi)
+{
+    return (s->set & bit) && (v < lo || v > hi);
+}
+
+/* Other dialects' samplers go further. */
+static int check_ranges(struct enc *x)
+{
+    const struct gen_sampling *s = &x->req->sampling;
+    if (beyond(s, GEN_SET_TEMPERATURE, s->temperature, 0, 2))
+        return enc_unsupported(x, "temperature: above 2", "openai");
+    if (beyond(s, GEN_SET_FREQUENCY, s->frequency_penalty, -2, 2))
+        return enc_unsupported(x, "frequency_penalty: beyond -2 to 2", "openai");
+    if (beyond(s, GEN_SET_PRESENCE, s->presence_penalty, -2, 2))
+        return enc_unsupported(x, "presence_penalty: beyond -2 to 2", "openai");
+    if (beyond(s, GEN_SET_REPEAT, s->repeat_penalty, 0, 10))
+        return enc_unsupported(x, "repetition_penalty: above 10", "openai");
+    return 0;
+}
+
 static int put_body(struct enc *x, struct str model, const json_t *extra)
 {
     const struct gen_req *r = x->req;
@@ -369,9 +406,11 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = put_tools(x, extra)))
         return rc;
     put_choice(x);
+    if ((rc = check_ranges(x)))
+        return rc;
     enc_sampling(x);
     put_limits(x);
-    put_effort(x);
+    put_effort(x, extra);
     if ((rc = enc_format(x)))
         return rc;
     return enc_extra(x, extra, "tools");

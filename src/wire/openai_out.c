@@ -13,6 +13,8 @@ struct call {
 struct choice {
     bool ended;
     enum gen_reason reason;
+    struct wire_said said;
+    struct buf raw; /* what came with the choice's own end */
 };
 
 struct gathered {
@@ -45,6 +47,8 @@ int openai_writer_new(struct wire_writer *w)
     s->ends = calloc(s->n, sizeof *s->ends);
     if (!s->ends)
         return ERR_NOMEM;
+    for (size_t i = 0; i < s->n; i++)
+        buf_init(&s->ends[i].raw, WIRE_MAX_ANSWER);
     if (w->stream)
         return 0;
     s->choices = calloc(s->n, sizeof *s->choices);
@@ -71,6 +75,8 @@ void openai_writer_free(struct wire_writer *w)
         buf_done(&g->reasoning);
         buf_done(&g->logprobs);
     }
+    for (size_t i = 0; s && s->ends && i < s->n; i++)
+        buf_done(&s->ends[i].raw);
     if (s) {
         free(s->ends);
         free(s->choices);
@@ -157,9 +163,19 @@ static void chunk_open(const struct wire_writer *w, int32_t index, struct buf *b
     jw_object(b, "delta");
 }
 
-/* logprobs: of this chunk, or NULL. finish: the reason's word, or NULL. */
+/* What comes with the end of the whole answer: times, and all that a local model wrote. */
+static void put_tail(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
+{
+    const struct state *s = w->state;
+    put_timings(b, w);
+    if (s->n == 1)
+        put_weir(b, ev->raw, &s->ends[0].said);
+}
+
+/* logprobs: of this chunk, or NULL. end: the choice that ends here, or NULL; done: with the answer,
+ * or NULL. */
 static void chunk_close(const struct wire_writer *w, const struct gen_event *logprobs,
-                        const char *finish, struct buf *b)
+                        struct choice *end, const struct gen_event *done, struct buf *b)
 {
     jw_close(b, '}');
     if (logprobs && logprobs->nlogprobs) {
@@ -171,14 +187,17 @@ static void chunk_close(const struct wire_writer *w, const struct gen_event *log
         jw_close(b, '}');
     } else
         jw_null(b, "logprobs");
-    if (finish)
-        jw_str(b, "finish_reason", str_of(finish));
-    else
+    if (end) {
+        jw_str(b, "finish_reason", str_of(reason_word(end->reason)));
+        put_weir(b, buf_str(&end->raw), &end->said);
+    } else
         jw_null(b, "finish_reason");
     jw_close(b, '}');
     jw_close(b, ']');
     if (w->req->stream_usage)
         jw_null(b, "usage");
+    if (done)
+        put_tail(w, done, b);
     jw_close(b, '}');
     buf_puts(b, "\n\n");
 }
@@ -201,7 +220,7 @@ static void stream_tool(const struct wire_writer *w, const struct gen_event *ev,
     jw_close(b, '}');
     jw_close(b, '}');
     jw_close(b, ']');
-    chunk_close(w, NULL, NULL, b);
+    chunk_close(w, NULL, NULL, NULL, b);
 }
 
 static void stream_start(const struct wire_writer *w, struct buf *b)
@@ -211,32 +230,47 @@ static void stream_start(const struct wire_writer *w, struct buf *b)
         chunk_open(w, (int32_t)i, b);
         jw_str(b, "role", STR("assistant"));
         jw_str(b, "content", STR(""));
-        chunk_close(w, NULL, NULL, b);
+        chunk_close(w, NULL, NULL, NULL, b);
     }
 }
 
-static void stream_end(const struct wire_writer *w, int32_t index, enum gen_reason reason,
-                       struct buf *b)
+static void end_choice(struct choice *c, const struct gen_event *ev)
+{
+    c->ended = true;
+    c->reason = ev->reason;
+    if (ev->type == GEN_EV_CHOICE_END)
+        buf_str_add(&c->raw, ev->raw);
+}
+
+/* tail: what comes with the end of the answer comes here, with its last chunk. */
+static void stream_end(const struct wire_writer *w, int32_t index, const struct gen_event *ev,
+                       bool tail, struct buf *b)
 {
     const struct state *s = w->state;
-    if (s->ends[index].ended)
+    struct choice *c = &s->ends[index];
+    if (c->ended)
         return;
-    s->ends[index] = (struct choice){true, reason};
+    end_choice(c, ev);
     chunk_open(w, index, b);
-    chunk_close(w, NULL, reason_word(reason), b);
+    chunk_close(w, NULL, c, tail ? ev : NULL, b);
 }
 
 static void stream_done(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
 {
     const struct state *s = w->state;
+    bool usage = w->req->stream_usage && w->has_usage;
+    size_t last = s->n;
     for (size_t i = 0; i < s->n; i++)
-        stream_end(w, (int32_t)i, ev->reason, b);
-    if (w->req->stream_usage && w->has_usage) {
+        last = s->ends[i].ended ? last : i;
+    for (size_t i = 0; i < s->n; i++)
+        stream_end(w, (int32_t)i, ev, i == last && !usage, b);
+    if (usage) {
         buf_puts(b, "data: ");
         put_head(w, "chat.completion.chunk", b);
         jw_array(b, "choices");
         jw_close(b, ']');
         openai_put_usage(b, &w->usage);
+        put_tail(w, ev, b);
         jw_close(b, '}');
         buf_puts(b, "\n\n");
     }
@@ -251,11 +285,11 @@ static void stream_event(const struct wire_writer *w, const struct gen_event *ev
     case GEN_EV_REASONING:
         chunk_open(w, ev->index, b);
         jw_str(b, ev->type == GEN_EV_TEXT ? "content" : "reasoning_content", ev->text);
-        chunk_close(w, ev, NULL, b);
+        chunk_close(w, ev, NULL, NULL, b);
         break;
     case GEN_EV_TOOL_BEGIN:
     case GEN_EV_TOOL_ARGS: stream_tool(w, ev, b); break;
-    case GEN_EV_CHOICE_END: stream_end(w, ev->index, ev->reason, b); break;
+    case GEN_EV_CHOICE_END: stream_end(w, ev->index, ev, false, b); break;
     case GEN_EV_DONE: stream_done(w, ev, b); break;
     case GEN_EV_ERROR:
         buf_puts(b, "data: ");
@@ -304,7 +338,7 @@ static int gather(struct wire_writer *w, const struct gen_event *ev, struct err 
     case GEN_EV_REASONING: buf_str_add(&g->reasoning, ev->text); break;
     case GEN_EV_TOOL_BEGIN:
     case GEN_EV_TOOL_ARGS: return gather_call(g, ev, e);
-    case GEN_EV_CHOICE_END: s->ends[ev->index] = (struct choice){true, ev->reason}; break;
+    case GEN_EV_CHOICE_END: end_choice(&s->ends[ev->index], ev); break;
     default: break;
     }
     if (buf_failed(&g->text) || buf_failed(&g->reasoning) || buf_failed(&g->logprobs))
@@ -340,7 +374,7 @@ static void body_message(const struct gathered *g, struct buf *b)
     jw_close(b, '}');
 }
 
-static void body_choice(const struct gathered *g, size_t i, const char *finish, struct buf *b)
+static void body_choice(const struct gathered *g, size_t i, const struct choice *end, struct buf *b)
 {
     jw_open(b, '{');
     jw_int(b, "index", (int64_t)i);
@@ -354,7 +388,8 @@ static void body_choice(const struct gathered *g, size_t i, const char *finish, 
         jw_close(b, '}');
     } else
         jw_null(b, "logprobs");
-    jw_str(b, "finish_reason", str_of(finish));
+    jw_str(b, "finish_reason", str_of(reason_word(end->reason)));
+    put_weir(b, buf_str(&end->raw), &end->said);
     jw_close(b, '}');
 }
 
@@ -364,12 +399,14 @@ static void body_done(const struct wire_writer *w, const struct gen_event *ev, s
     put_head(w, "chat.completion", b);
     jw_array(b, "choices");
     for (size_t i = 0; i < s->n; i++) {
-        enum gen_reason reason = s->ends[i].ended ? s->ends[i].reason : ev->reason;
-        body_choice(&s->choices[i], i, reason_word(reason), b);
+        if (!s->ends[i].ended)
+            end_choice(&s->ends[i], ev);
+        body_choice(&s->choices[i], i, &s->ends[i], b);
     }
     jw_close(b, ']');
     if (w->has_usage)
         openai_put_usage(b, &w->usage);
+    put_tail(w, ev, b);
     jw_close(b, '}');
 }
 
@@ -378,6 +415,8 @@ int openai_write(struct wire_writer *w, const struct gen_event *ev, struct buf *
     const struct state *s = w->state;
     if (ev->index < 0 || (size_t)ev->index >= s->n)
         return err_set(e, ERR_INVAL, "an event of choice %d, of %zu", ev->index, s->n);
+    if (ev->type == GEN_EV_TEXT)
+        said_add(&s->ends[ev->index].said, ev->text);
     if (w->stream) {
         stream_event(w, ev, out);
         return 0;

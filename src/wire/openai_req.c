@@ -3,7 +3,8 @@
  * compatible servers added (top_k, min_p, repetition_penalty, reasoning_content, cache_control).
  *
  * A top-level field it does not know goes to req->extra, as do values that gen has no word for
- * (reasoning_effort "xhigh", tools that are not functions): the same dialect gets them back. Inside
+ * (reasoning_effort "xhigh", tools that are not functions): the same dialect gets them back. Of
+ * allowed_tools the others are left out: the model sees those it may call. Inside
  * a message, an unknown field is left out, so nothing unseen by the detectors travels on; a part or
  * a role it does not know is refused. Of an image, `detail` stands in gen_part.name. */
 #include "wire_int.h"
@@ -14,6 +15,7 @@ static const char *const known[] = {"model",
                                     "tool_choice",
                                     "parallel_tool_calls",
                                     "max_tokens",
+                                    "n_predict",
                                     "max_completion_tokens",
                                     "stop",
                                     "n",
@@ -351,6 +353,48 @@ static int decode_tools(struct dec *d, const json_t *body, struct gen_req *r, js
     return rc < 0 ? rc : 0;
 }
 
+/* Of the tools only those that the choice allows; the model sees no others. */
+static int keep_allowed(struct dec *d, const json_t *list, struct gen_req *r)
+{
+    struct gen_tool *kept = arena_array(d->a, json_array_size(list), sizeof *kept);
+    size_t n = 0;
+    if (!kept)
+        return dec_nomem(d);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+        struct str name = wire_json_get_str(json_object_get(o, "function"), "name");
+        size_t k = 0;
+        if (!name.n)
+            return dec_fail(d, ERR_UNSUPPORTED, "tool_choice.allowed_tools.tools",
+                            "must be functions");
+        while (k < r->ntools && !str_eq(r->tools[k].name, name))
+            k++;
+        if (k == r->ntools)
+            return dec_fail(d, ERR_FORMAT, "tool_choice.allowed_tools.tools",
+                            "there is no tool \"%.*s\"", STR_ARG(name));
+        kept[n++] = r->tools[k];
+    }
+    r->tools = kept;
+    r->ntools = n;
+    return 0;
+}
+
+static int decode_allowed(struct dec *d, const json_t *choice, struct gen_req *r)
+{
+    json_t *o, *list;
+    int rc = dec_object(d, choice, "allowed_tools", &o);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "tool_choice.allowed_tools", "is missing");
+    struct str mode = wire_json_get_str(o, "mode");
+    if (!str_is(mode, "auto") && !str_is(mode, "required"))
+        return dec_fail(d, ERR_FORMAT, "tool_choice.allowed_tools.mode",
+                        "must be \"auto\" or \"required\"");
+    r->tool_choice = str_is(mode, "auto") ? GEN_CHOICE_AUTO : GEN_CHOICE_REQUIRED;
+    if ((rc = dec_array(d, o, "tools", &list)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "tool_choice.allowed_tools.tools", "is missing");
+    return keep_allowed(d, list, r);
+}
+
 static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
 {
     const json_t *v = json_object_get(body, "tool_choice");
@@ -369,7 +413,9 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
             return dec_fail(d, ERR_FORMAT, "tool_choice.function.name", "is missing");
         r->tool_choice = GEN_CHOICE_NAMED;
         return dec_copy(d, s, &r->tool_choice_name);
-    } else
+    } else if (str_is(wire_json_get_str(v, "type"), "allowed_tools"))
+        return decode_allowed(d, v, r);
+    else
         return dec_fail(d, json_is_object(v) ? ERR_UNSUPPORTED : ERR_FORMAT, "tool_choice",
                         "must be \"auto\", \"none\", \"required\" or a function");
     return 0;
@@ -377,28 +423,27 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
 
 /* ---- the rest ---- */
 
-static int decode_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
+/* -1: no limit, as clients of local servers say it. */
+static int decode_tokens(struct dec *d, const json_t *body, struct gen_req *r)
 {
-    static const char *const names[] = {"none", "low", "medium", "high"};
-    struct str s;
-    int rc = dec_str(d, body, "reasoning_effort", &s);
-    if (rc <= 0)
-        return rc;
-    for (size_t i = 0; i < 4; i++) {
-        if (str_is(s, names[i])) {
-            r->effort = GEN_EFFORT_NONE + (enum gen_effort)i;
-            return 0;
-        }
+    static const char *const keys[] = {"n_predict", "max_tokens", "max_completion_tokens"};
+    for (size_t i = 0; i < 3; i++) {
+        int64_t n = -1;
+        int rc = dec_int(d, body, keys[i], -1, INT32_MAX, &n);
+        if (rc < 0)
+            return rc;
+        if (rc && !n)
+            return dec_fail(d, ERR_FORMAT, keys[i], "must be between 1 and %d", INT32_MAX);
+        if (rc)
+            r->max_tokens = n < 0 ? 0 : n;
     }
-    return dec_keep(d, extra, "reasoning_effort", json_object_get(body, "reasoning_effort"));
+    return 0;
 }
 
 static int decode_limits(struct dec *d, const json_t *body, struct gen_req *r)
 {
     int64_t n = 1, top = 0;
-    int rc = dec_int(d, body, "max_tokens", 1, INT32_MAX, &r->max_tokens);
-    if (rc >= 0)
-        rc = dec_int(d, body, "max_completion_tokens", 1, INT32_MAX, &r->max_tokens);
+    int rc = decode_tokens(d, body, r);
     if (rc >= 0)
         rc = dec_int(d, body, "n", 1, WIRE_MAX_CHOICES, &n);
     if (rc >= 0)
@@ -414,6 +459,18 @@ static int decode_limits(struct dec *d, const json_t *body, struct gen_req *r)
     return rc < 0 ? rc : 0;
 }
 
+static int refuse_audio(struct dec *d, const json_t *body)
+{
+    json_t *list;
+    int rc = dec_array(d, body, "modalities", &list);
+    for (size_t i = 0; rc > 0 && i < json_array_size(list); i++) {
+        struct str s = wire_json_str(json_array_get(list, i));
+        if (!str_is(s, "text"))
+            return dec_fail(d, ERR_UNSUPPORTED, "modalities", "answers are text");
+    }
+    return rc < 0 ? rc : 0;
+}
+
 static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
 {
     bool parallel = false;
@@ -422,6 +479,8 @@ static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
         return rc;
     r->parallel_tools = rc ? parallel : -1;
     if ((rc = dec_stream(d, body, r)) < 0)
+        return rc;
+    if ((rc = refuse_audio(d, body)) < 0)
         return rc;
     rc = dec_str(d, body, "user", &r->user);
     return rc < 0 ? rc : 0;
@@ -452,7 +511,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
         return rc;
     if ((rc = dec_format(d, body, r)))
         return rc;
-    if ((rc = decode_effort(d, body, r, extra)))
+    if ((rc = dec_effort(d, body, r, extra)))
         return rc;
     if ((rc = decode_flags(d, body, r)))
         return rc;

@@ -316,10 +316,8 @@ static void put_response(const struct wire_writer *w, const char *status, const 
     jw_str(b, "model", model);
     put_output(w, b);
     put_settings(w, b);
-    if (ended && w->has_usage)
+    if (ended && w->has_usage) /* the document has no null for it */
         put_usage(w, b);
-    else
-        jw_null(b, "usage");
     jw_close(b, '}');
 }
 

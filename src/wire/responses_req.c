@@ -82,7 +82,7 @@ static int decode_input(struct dec *d, const json_t *body, struct gen_req *r, js
         rc = dec_fail(d, ERR_FORMAT, "input", "must be a string or an array");
     if (rc)
         return rc;
-    if (!n && !r->previous_id.n)
+    if (!n && !r->previous_id.n && !(d->counting && has))
         return dec_fail(d, ERR_FORMAT, "input", input ? "must not be empty" : "is missing");
     r->msgs = arena_array(d->a, n + 1, sizeof *r->msgs);
     if (!r->msgs)
@@ -405,8 +405,9 @@ static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r, js
         rc = dec_bool(d, body, "stream", &r->stream);
     if (rc >= 0)
         rc = dec_object(d, body, "stream_options", &opts);
-    if (rc > 0)
-        rc = dec_bool(d, opts, "include_obfuscation", &obfuscate);
+    if (rc > 0 && (rc = dec_bool(d, opts, "include_obfuscation", &obfuscate)) < 0)
+        return dec_fail(d, ERR_FORMAT, "stream_options.include_obfuscation",
+                        "must be true or false");
     if (rc >= 0)
         rc = dec_str(d, body, "user", &r->user);
     if (rc >= 0)
@@ -427,7 +428,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
     int rc = dec_str(d, body, "model", &r->model);
     if (rc < 0)
         return rc;
-    if (!rc || !r->model.n)
+    if ((!rc || !r->model.n) && !d->counting)
         return dec_fail(d, ERR_FORMAT, "model", "is missing");
     if ((rc = refuse_foreign(d, body)))
         return rc;

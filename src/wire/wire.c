@@ -68,6 +68,32 @@ const struct wire_codec completions_codec = {
     .keepalive = ": keep-alive\n\n",
 };
 
+static const struct wire_codec llama_codec = {
+    .name = "llama-completion",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_RAW,
+    .kind = GEN_RAW,
+    .decode = llama_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
+static const struct wire_codec infill_codec = {
+    .name = "llama-infill",
+    .dialect = GEN_DIALECT_LLAMA,
+    .kinds = 1u << GEN_INFILL,
+    .kind = GEN_INFILL,
+    .decode = llama_infill_decode,
+    .write = llama_write,
+    .writer_new = llama_writer_new,
+    .writer_free = llama_writer_free,
+    .error = llama_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec responses_codec = {
     .name = "responses",
     .dialect = GEN_DIALECT_RESPONSES,
@@ -90,12 +116,33 @@ static const struct wire_codec responses_codec = {
     .keepalive = ": keep-alive\n\n",
 };
 
+static const struct wire_codec lmstudio_codec = {
+    .name = "lmstudio",
+    .dialect = GEN_DIALECT_LMSTUDIO,
+    .kinds = 1u << GEN_CHAT,
+    .kind = GEN_CHAT,
+    .decode = lmstudio_decode,
+    .write = lmstudio_write,
+    .writer_new = lmstudio_writer_new,
+    .writer_free = lmstudio_writer_free,
+    .whole = lmstudio_whole,
+    .error = lmstudio_error,
+    .keepalive = ": keep-alive\n\n",
+};
+
 static const struct wire_codec *const forms[WIRE_FORMS] = {
     [WIRE_OPENAI] = &openai_codec,
     [WIRE_ANTHROPIC] = &anthropic_codec,
     [WIRE_EMBEDDINGS] = &embeddings_codec,
     [WIRE_COMPLETIONS] = &completions_codec,
     [WIRE_RESPONSES] = &responses_codec,
+    [WIRE_OLLAMA_CHAT] = &ollama_chat_codec,
+    [WIRE_OLLAMA_GENERATE] = &ollama_generate_codec,
+    [WIRE_OLLAMA_EMBED] = &ollama_embed_codec,
+    [WIRE_OLLAMA_EMBEDDINGS] = &ollama_embeddings_codec,
+    [WIRE_LLAMA_COMPLETION] = &llama_codec,
+    [WIRE_LLAMA_INFILL] = &infill_codec,
+    [WIRE_LMSTUDIO] = &lmstudio_codec,
 };
 
 static const char *const dialects[] = {
@@ -236,9 +283,14 @@ int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str 
     int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
     if (!carries(codec, req->kind))
         return err_set(e, ERR_UNSUPPORTED, "the %s dialect carries no %s here", codec->name,
                        kinds[req->kind]);
+    if (req->load_only && codec->dialect != GEN_DIALECT_OLLAMA)
+        return err_set(e, ERR_UNSUPPORTED, "the %s dialect cannot ask that a model be loaded",
+                       codec->name);
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
     rc = codec->encode(&x, model);
@@ -379,6 +431,8 @@ int wire_reader_new(enum wire_form f, bool streaming, struct gen_sink sink,
     int rc = find_codec(f, &codec, e);
     if (rc)
         return rc;
+    if (!codec->encode)
+        return err_set(e, ERR_UNSUPPORTED, "the form %s is served, not called", codec->name);
     bool rows = codec->kind == GEN_EMBED;
     if (streaming && rows)
         return err_set(e, ERR_UPSTREAM, "a stream where rows of embeddings were asked for");

@@ -115,6 +115,34 @@ int wire_reader_end(struct wire_reader *r, struct err *e);
 int wire_error_decode(enum gen_dialect d, int status, struct str body, int retry_after_s,
                       struct err *e);
 
+/* ---- reranking: POST /v1/rerank, as Jina and Cohere have it ---- */
+
+/* 0 when the body is a proper request, whose model stands in *model then (in the arena). */
+int wire_rerank_check(struct str body, struct arena *arena, struct str *model, struct err *e);
+/* What is said of a model that cannot: ERR_UNSUPPORTED, naming it. */
+int wire_rerank_refuse(struct str model, struct err *e);
+
+/* ---- kept answers of WIRE_RESPONSES ----
+ *
+ * A kept text is a JSON array of items (an input) or a Response object (its output counts). */
+
+/* The request's own input (without its instructions) as a JSON array of items, each with an id that
+ * is made of `id`. */
+int wire_responses_input(const struct gen_req *req, struct str id, struct buf *out, struct err *e);
+/* The messages of kept texts, the oldest first, behind the request's instructions and before its
+ * own messages. */
+int wire_responses_prepend(struct gen_req *req, const struct str *texts, size_t n, struct err *e);
+/* Some messages stand for items that are kept elsewhere: they must be resolved. */
+bool wire_responses_names_items(const struct gen_req *req);
+/* The text of the kept item `id`. */
+typedef int wire_find_fn(void *ctx, struct str id, struct str *item, struct err *e);
+/* The body with each such item in the place of its name, to be decoded again. */
+int wire_responses_resolve(struct str body, wire_find_fn *find, void *ctx, struct arena *a,
+                           struct str *out, struct err *e);
+/* The item `id` of a kept text; ERR_NOT_FOUND. */
+int wire_responses_item(struct str text, struct str id, struct arena *a, struct str *out,
+                        struct err *e);
+
 /* Of dialects, as a provider's row and the ledger name them: "openai". */
 const char *wire_dialect_name(enum gen_dialect d);
 bool wire_dialect_find(struct str name, enum gen_dialect *out);

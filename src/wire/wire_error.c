@@ -75,6 +75,62 @@ static void put_openai(const struct err *err, struct str param, const char *code
     jw_close(b, '}');
 }
 
+static const char *lmstudio_type(int code)
+{
+    switch (code) {
+    case ERR_NOT_FOUND: return "model_not_found";
+    case ERR_UNSUPPORTED: return "not_implemented";
+    default: return err_http(code) < 500 ? "invalid_request" : "internal_error";
+    }
+}
+
+void lmstudio_put_error(const struct err *err, struct buf *b)
+{
+    struct str param = param_of(err);
+    const char *code = openai_code(err->code);
+    jw_open(b, '{');
+    jw_str(b, "type", str_of(lmstudio_type(err->code)));
+    jw_str(b, "message", str_of(err_msg(err)));
+    if (code)
+        jw_str(b, "code", str_of(code));
+    if (param.n)
+        jw_str(b, "param", param);
+    jw_close(b, '}');
+}
+
+void lmstudio_error(const struct err *err, struct buf *b)
+{
+    buf_putc(b, '{');
+    jw_key(b, "error");
+    lmstudio_put_error(err, b);
+    jw_close(b, '}');
+}
+
+/* llama-server's words. */
+static const char *llama_type(int code)
+{
+    switch (code) {
+    case ERR_AUTH: return "authentication_error";
+    case ERR_POLICY:
+    case ERR_NO_ROUTE: return "permission_error";
+    case ERR_NOT_FOUND: return "not_found_error";
+    case ERR_CONTEXT: return "exceed_context_size_error";
+    case ERR_OVERLOAD: return "unavailable_error";
+    default: return err_http(code) < 500 ? "invalid_request_error" : "server_error";
+    }
+}
+
+void llama_error(const struct err *err, struct buf *b)
+{
+    buf_putc(b, '{');
+    jw_object(b, "error");
+    jw_int(b, "code", err_http(err->code));
+    jw_str(b, "message", str_of(err_msg(err)));
+    jw_str(b, "type", str_of(llama_type(err->code)));
+    jw_close(b, '}');
+    jw_close(b, '}');
+}
+
 void openai_error(const struct err *err, struct buf *b)
 {
     put_openai(err, param_of(err), openai_code(err->code), b);

@@ -71,6 +71,8 @@ int dec_sampling(struct dec *d, const json_t *body, struct gen_sampling *s);
 bool dec_is_sampling(const char *key);
 /* response_format, or llama-server's json_schema, and grammar. */
 int dec_format(struct dec *d, const json_t *body, struct gen_req *r);
+/* How much to think, in the words servers have for it (effort.c). */
+int dec_effort(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra);
 /* stream and stream_options. */
 int dec_stream(struct dec *d, const json_t *body, struct gen_req *r);
 /* `prompt` in any of its shapes into r's prompt and the ones after it (prompts.c). */
@@ -194,7 +196,8 @@ struct wire_codec {
     size_t max_event;   /* bytes of one streamed event; 0: WIRE_MAX_EVENT */
     bool lines; /* streams are lines of JSON (application/x-ndjson), not server-sent events */
     int (*decode)(struct dec *d, const json_t *body, struct gen_req *r);
-    int (*encode)(struct enc *x, struct str model);
+    int (*encode)(struct enc *x, struct str model); /* NULL: no provider speaks it, and there is no
+                                                       reader either */
     /* One event of a streamed answer (data is JSON or the dialect's end mark). */
     int (*read_event)(struct wire_reader *r, struct str name, struct str data, struct err *e);
     int (*read_body)(struct wire_reader *r, const json_t *body, struct err *e);
@@ -222,6 +225,8 @@ void put_timings(struct buf *b, const struct wire_writer *w);
 
 /* The rows of wire.c; each stands in its own files. */
 extern const struct wire_codec openai_codec, anthropic_codec, embeddings_codec, completions_codec;
+extern const struct wire_codec ollama_chat_codec, ollama_generate_codec;
+extern const struct wire_codec ollama_embed_codec, ollama_embeddings_codec;
 
 /* openai_req.c, openai_enc.c, openai_in.c, openai_out.c and the same for anthropic */
 int openai_decode(struct dec *d, const json_t *body, struct gen_req *r);
@@ -239,6 +244,24 @@ void openai_error(const struct err *err, struct buf *out);
 /* Shared with completions. */
 void openai_put_usage(struct buf *b, const struct gen_usage *u);
 void openai_read_usage(struct wire_reader *r, const json_t *u);
+
+/* LM Studio's own path is served, not called. */
+int lmstudio_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int lmstudio_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
+                   struct err *e);
+int lmstudio_writer_new(struct wire_writer *w);
+void lmstudio_writer_free(struct wire_writer *w);
+struct str lmstudio_whole(const struct wire_writer *w);
+void lmstudio_error(const struct err *err, struct buf *out);
+void lmstudio_put_error(const struct err *err, struct buf *out); /* the object inside it */
+
+/* llama-server's own paths are served, not called. */
+int llama_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_infill_decode(struct dec *d, const json_t *body, struct gen_req *r);
+int llama_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out, struct err *e);
+int llama_writer_new(struct wire_writer *w);
+void llama_writer_free(struct wire_writer *w);
+void llama_error(const struct err *err, struct buf *out);
 
 int completions_decode(struct dec *d, const json_t *body, struct gen_req *r);
 int completions_encode(struct enc *x, struct str model);

@@ -14,6 +14,7 @@ struct bench {
     int threads;
     const char *only; /* part of a line's name; NULL: all */
     size_t n;         /* columns; 0: the usual ones */
+    bool hot;         /* weights that stay in the second cache, whatever n is */
     uint64_t *cold;   /* what the read speed is measured on */
 };
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define HOT_ROWS 768
+#define HOT_TIMES 32
 #define READ_WORDS ((size_t)6 << 20) /* of 8 bytes, in one sample */
 #define SAMPLES 14
 #define BUDGET_NS 900000000u
@@ -96,6 +97,7 @@ struct mul_job {
     const float *x;
     char *scratch;
     size_t scratch_bytes; /* for each worker */
+    int times;
 };
 
 static void mul_share(void *ctx, int worker, int workers)
@@ -104,7 +106,7 @@ static void mul_share(void *ctx, int worker, int workers)
     struct kern_mul m = j->mul;
     pool_share(m.w->rows, KERN_ROW_GRAIN, worker, workers, &m.r0, &m.r1);
     m.scratch = j->scratch + (size_t)worker * j->scratch_bytes;
-    if (m.r0 < m.r1)
+    for (int i = 0; m.r0 < m.r1 && i < j->times; i++)
         j->kern->mul(&m);
 }
 
@@ -120,7 +122,9 @@ static void pack_share(void *ctx, int worker, int workers)
 static void bench_mul(const struct bench *b, enum kern_type type, size_t k, size_t n)
 {
     char name[64];
-    size_t row = type_row_bytes(type, k), rows = n <= 8 ? COLD_BYTES / row / 16 * 16 : HOT_ROWS;
+    size_t row = type_row_bytes(type, k), rows = n <= 8 && !b->hot ? COLD_BYTES / row / 16 * 16
+                                                 : b->hot          ? 192
+                                                                   : HOT_ROWS;
     snprintf(name, sizeof name, "%s k %zu n %zu", type_name(type), k, n);
     if (!bench_wants(b, name))
         return;
@@ -138,17 +142,19 @@ static void bench_mul(const struct bench *b, enum kern_type type, size_t k, size
     j.scratch_bytes = (b->kern->mul_scratch(type, n, k) + 127) / 64 * 64;
     j.scratch = bench_alloc(j.scratch_bytes * (size_t)b->threads);
     struct bench_result pack = bench_time(b, pack_share, &j);
+    j.times = b->hot ? HOT_TIMES : 1;
     struct bench_result mul = bench_time(b, mul_share, &j);
+    mul.seconds /= j.times;
     bench_print(name, &mul, n <= 8 ? (double)(rows * row) : 0, (double)(rows * k * n));
     snprintf(name, sizeof name, "  packing of %zu floats", n * k);
     bench_print(name, &pack, 0, 0);
     free(data), free(x), free(act), free(j.mul.out), free(j.scratch);
 }
 
-void check_bench(const struct kern *kern, int threads, const char *only, size_t n)
+void check_bench(const struct kern *kern, int threads, const char *only, size_t n, bool hot)
 {
     static const size_t widths[] = {2048, 8192}, columns[] = {1, 512};
-    struct bench b = {.kern = kern, .threads = threads, .only = only, .n = n};
+    struct bench b = {.kern = kern, .threads = threads, .only = only, .n = n, .hot = hot};
     struct err e;
     if (pool_new(threads, &b.pool, &e)) {
         fprintf(stderr, "checkkern: %s\n", err_msg(&e));

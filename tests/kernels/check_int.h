@@ -64,6 +64,6 @@ void check_rows(const struct kern *c, const struct kern *k);
 void check_ops(const struct kern *c, const struct kern *k);
 void check_attn(const struct kern *c, const struct kern *k);
 void check_fixtures(const struct kern *k);
-void check_bench(const struct kern *k, int threads, const char *only, size_t n);
+void check_bench(const struct kern *k, int threads, const char *only, size_t n, bool hot);
 
 #endif

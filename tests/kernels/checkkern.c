@@ -1,6 +1,7 @@
 /* checkkern.c: every set of kernels that this processor has against the C versions, bit for bit.
  *
- *   checkkern [--seconds N] [--seed S] [--set NAME] [--bench [--threads N] [--only TEXT] [--n N]]
+ *   checkkern [--seconds N] [--seed S] [--set NAME]
+ *             [--bench [--threads N] [--only TEXT] [--n N] [--hot]]
  *
  * Without --seconds a fixed number of rounds, so that the test suite does the same every time. */
 #include "check_int.h"
@@ -16,7 +17,7 @@ struct options {
     double seconds;
     uint64_t seed;
     const char *set;
-    bool bench;
+    bool bench, hot;
     int threads;
     const char *only; /* --bench: lines whose name holds this */
     size_t n;         /* --bench: columns of the products; 0: the usual ones */
@@ -28,6 +29,10 @@ static void parse(struct options *o, int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--bench")) {
             o->bench = true;
+            continue;
+        }
+        if (!strcmp(argv[i], "--hot")) {
+            o->hot = true;
             continue;
         }
         if (value && !strcmp(argv[i], "--seconds"))
@@ -44,7 +49,7 @@ static void parse(struct options *o, int argc, char **argv)
             o->n = strtoull(value, NULL, 10);
         else {
             fprintf(stderr, "usage: checkkern [--seconds N] [--seed S] [--set NAME] "
-                            "[--bench [--threads N] [--only TEXT] [--n N]]\n");
+                            "[--bench [--threads N] [--only TEXT] [--n N] [--hot]]\n");
             exit(2);
         }
         i++;
@@ -99,7 +104,7 @@ int main(int argc, char **argv)
             continue;
         const struct kern *k = kern_get_named(*name);
         if (o.bench)
-            check_bench(k, o.threads, o.only, o.n);
+            check_bench(k, o.threads, o.only, o.n, o.hot);
         else
             check_set(c, k, &o);
     }

@@ -3,7 +3,8 @@
 
     scripted_provider.py [--port N] [--log FILE]
 
-Listens on 127.0.0.1 and prints its port. Speaks POST /v1/chat/completions, POST /v1/messages, POST /v1/embeddings
+Listens on 127.0.0.1 and prints its port. Speaks POST /v1/chat/completions, POST /v1/messages, POST /v1/responses
+(reasoning is a summary and a sealed blob), POST /v1/embeddings
 (rows of 6 numbers, the first how long the input is, the second its number; 401 and the like as below; given in
 reverse order where the model is named "reverse") and GET /v1/models.
 The scenario is the model's name (or what stands behind its last "/"):
@@ -206,6 +207,107 @@ class Anthropic:
         return self.message(content, "tool_use" if calls else "end_turn", usage)
 
 
+class Responses:
+    """Items are streamed as OpenAI does: each is added, grows and is done; the last event has all of them."""
+
+    def __init__(self, body):
+        self.body = body
+        self.items = []
+        self.open = None
+        self.sequence = 0
+
+    def frame(self, kind, fields):
+        self.sequence += 1
+        data = {"type": kind, "sequence_number": self.sequence - 1, **fields}
+        return f"event: {kind}\ndata: " + json.dumps(data) + "\n\n"
+
+    def response(self, status, usage=False):
+        out = {"id": "resp_script", "object": "response", "created_at": 1764000000, "status": status, "error": None,
+               "incomplete_details": None, "model": "script-" + self.body["model"], "output": self.items}
+        if usage:
+            out["usage"] = {"input_tokens": USAGE["input"], "input_tokens_details": {"cached_tokens": USAGE["cached"]},
+                            "output_tokens": USAGE["output"], "output_tokens_details": {"reasoning_tokens": 2},
+                            "total_tokens": USAGE["input"] + USAGE["output"]}
+        return out
+
+    def start(self):
+        return (self.frame("response.created", {"response": self.response("in_progress")}) +
+                self.frame("response.in_progress", {"response": self.response("in_progress")}))
+
+    def add(self, item):
+        self.items.append(item)
+        return self.frame("response.output_item.added", {"output_index": len(self.items) - 1, "item": item})
+
+    def part(self, kind, fields):
+        i = len(self.items) - 1
+        return self.frame(kind, {"item_id": self.items[i]["id"], "output_index": i, **fields})
+
+    def done(self):
+        return self.frame("response.output_item.done", {"output_index": len(self.items) - 1, "item": self.items[-1]})
+
+    def message(self, text):
+        return {"id": f"msg_{len(self.items)}", "type": "message", "status": "completed", "role": "assistant",
+                "content": [{"type": "output_text", "annotations": [], "text": text}]}
+
+    def text(self, piece):
+        out = ""
+        if self.open is None:
+            self.open = self.message("")
+            out = self.add({**self.open, "status": "in_progress", "content": []})
+            self.items[-1] = self.open
+            out += self.part("response.content_part.added", {"content_index": 0, "part": self.open["content"][0]})
+        self.open["content"][0]["text"] += piece
+        return out + self.part("response.output_text.delta", {"content_index": 0, "delta": piece, "logprobs": []})
+
+    def close(self):
+        if self.open is None:
+            return ""
+        self.open = None
+        return self.done()
+
+    def thought(self, piece):
+        return {"id": f"rs_{len(self.items)}", "type": "reasoning", "encrypted_content": "c2VhbGVk",
+                "summary": [{"type": "summary_text", "text": piece}]}
+
+    def reasoning(self, piece):
+        item = self.thought(piece)
+        out = self.add({**item, "summary": [], "encrypted_content": ""})
+        self.items[-1] = item
+        part = {"summary_index": 0, "part": {"type": "summary_text", "text": ""}}
+        return (out + self.part("response.reasoning_summary_part.added", part) +
+                self.part("response.reasoning_summary_text.delta", {"summary_index": 0, "delta": piece}) + self.done())
+
+    def call(self, call):
+        return {"id": f"fc_{len(self.items)}", "type": "function_call", "status": "completed", "call_id": call[0],
+                "name": call[1], "arguments": call[2]}
+
+    def tool(self, _, call):
+        item = self.call(call)
+        out = self.close() + self.add({**item, "arguments": "", "status": "in_progress"})
+        self.items[-1] = item
+        half = len(call[2]) // 2
+        for piece in (call[2][:half], call[2][half:]):
+            out += self.part("response.function_call_arguments.delta", {"delta": piece})
+        return out + self.part("response.function_call_arguments.done", {"arguments": call[2]}) + self.done()
+
+    def end(self, tools, usage):
+        return self.close() + self.frame("response.completed", {"response": self.response("completed", usage)})
+
+    def in_band(self):
+        return self.frame("error", {"code": "server_error", "message": "it broke", "param": None})
+
+    def error(self, kind, message):
+        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+    def whole(self, text, reasoning, calls, usage):
+        if reasoning:
+            self.items.append(self.thought(reasoning))
+        self.items.append(self.message(text))
+        for c in calls:
+            self.items.append(self.call(c))
+        return self.response("completed", usage)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -263,6 +365,8 @@ class Handler(BaseHTTPRequestHandler):
             dialect = OpenAI(body)
         elif self.path.endswith("/v1/messages"):
             dialect = Anthropic(body)
+        elif self.path.endswith("/v1/responses"):
+            dialect = Responses(body)
         else:
             self.send_json(404, {"error": {"message": f"no such path: {self.path}"}})
             return
@@ -308,7 +412,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         pieces = PIECES
         if scenario == "echo":
-            pieces = [text_of([m for m in body["messages"] if m["role"] == "user"][-1]["content"])]
+            said = body.get("messages") or body["input"]
+            pieces = [text_of([m for m in said if m.get("role") == "user"][-1]["content"])]
         elif scenario == "slow":
             pieces = [f"{i} " for i in range(10)]
         elif scenario == "long":

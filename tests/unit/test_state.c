@@ -185,11 +185,19 @@ static void save_and_load(struct world *w, int i)
     assert_int_equal(model_saved_len(f), model_seq_len(s));
     assert_memory_equal(model_saved_tokens(f), w->tokens[w->s[i].stream],
                         (size_t)model_saved_len(f) * 4);
-    int32_t len = model_seq_len(s);
+    int32_t len = model_seq_len(s), want = 1 + (int32_t)pick(w, (uint32_t)len);
+    assert_int_equal(model_saved_reach(f, len), len);
+    assert_int_equal(model_saved_reach(f, want), model_seq_reach(s, want));
+    len = model_saved_reach(f, pick(w, 2) == 0 ? len : want);
     model_seq_cut(w->s[j].seq, 0);
-    int rc = model_saved_reserve(f, w->s[j].seq, &e);
+    if (len == 0) {
+        w->s[j].stream = stream_from(w, w->s[i].stream, len);
+        model_saved_close(f);
+        return;
+    }
+    int rc = model_saved_reserve(f, len, w->s[j].seq, &e);
     if (rc == 0) {
-        if (model_saved_read(f, w->s[j].seq, &e) != 0)
+        if (model_saved_read(f, w->s[j].seq, NULL, &e) != 0)
             fail_msg("%s", e.msg);
         assert_int_equal(model_seq_len(w->s[j].seq), len);
         w->s[j].stream = stream_from(w, w->s[i].stream, len);
@@ -440,9 +448,9 @@ static int try_file(struct rig *g, const char *path, struct err *e)
     uint64_t before = model_kv_used(g->kv);
     int rc = model_saved_open(g->kv, path, &f, e);
     if (rc == 0)
-        rc = model_saved_reserve(f, s, e);
+        rc = model_saved_reserve(f, model_saved_len(f), s, e);
     if (rc == 0)
-        rc = model_saved_read(f, s, e);
+        rc = model_saved_read(f, s, NULL, e);
     model_saved_close(f);
     model_seq_free(s);
     assert_int_equal(model_kv_used(g->kv), before);

@@ -26,6 +26,7 @@ struct tiny {
     uint32_t type; /* of the matrices: F32, F16, Q8_0 or Q4_1 */
     uint32_t seed;
     bool tied;
+    bool fim;     /* the bytes 1 to 6 mark the parts of filling in the middle */
     float weight; /* scale of the weights; larger: sharper distributions */
     const char *bend_key;
     enum tiny_bend bend;
@@ -210,6 +211,12 @@ static inline void tiny_vocab(struct tiny_writer *w)
     gguf_put_u32(w->w, "tokenizer.ggml.unknown_token_id", 0);
     gguf_put_u32(w->w, "tokenizer.ggml.bos_token_id", 1);
     gguf_put_u32(w->w, "tokenizer.ggml.eos_token_id", 2);
+    static const char *const marks[] = {"pre", "suf", "mid", "pad", "rep", "sep"};
+    for (uint32_t i = 0; w->t->fim && i < 6; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "tokenizer.ggml.fim_%s_token_id", marks[i]);
+        gguf_put_u32(w->w, key, 4 + i);
+    }
 }
 
 static inline void tiny_keys(struct tiny_writer *w)

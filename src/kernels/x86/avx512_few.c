@@ -18,8 +18,7 @@ INLINE void add_columns(enum kern_type type, const int C, const int NC, int c,
     }
     for (int i = 0; i < 8; i++)
         for (int j = 0; j < NC; j++)
-            dot[j][i % chains] =
-                _mm512_dpbusd_epi32(dot[j][i % chains], v[i], spread_int(x + 4 * (C * i + c + j)));
+            dot[j][i % chains] = add_dots(dot[j][i % chains], v[i], x + 4 * (C * i + c + j));
     for (int j = 0; j < NC; j++) {
         __m512 scale = _mm512_mul_ps(b->d, spread_float(x + X32_D(C) + 4 * (c + j)));
         if (chains == 2)

@@ -13,8 +13,7 @@ INLINE void add_columns(enum kern_type type, const int C, const int NC, int c, i
         dot[j] = offset_256(type, C, x + 4 * (c + j), sub);
     for (int i = 0; i < len; i++)
         for (int j = 0; j < NC; j++)
-            dot[j] = _mm512_dpbusd_epi32(dot[j], v[i],
-                                         spread_int(x + 4 * (C * (len * sub + i) + c + j)));
+            dot[j] = add_dots(dot[j], v[i], x + 4 * (C * (len * sub + i) + c + j));
     for (int j = 0; j < NC; j++)
         sum[c + j] = _mm512_add_epi32(sum[c + j], _mm512_mullo_epi32(dot[j], scale));
 }
