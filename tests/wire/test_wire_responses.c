@@ -181,8 +181,8 @@ static struct gen_req *rnd_req(struct arena *a)
 {
     static const char *const extras[] = {
         "", "{\"metadata\":{\"k\":\"v\"},\"service_tier\":\"auto\",\"x\":{\"y\":[1,\"z\"]}}",
-        "{\"reasoning\":{\"effort\":\"xhigh\",\"summary\":\"auto\"},"
-        "\"include\":[\"reasoning.encrypted_content\"]}",
+        ("{\"reasoning\":{\"effort\":\"xhigh\",\"summary\":\"auto\"},"
+         "\"include\":[\"reasoning.encrypted_content\"]}"),
         "{\"text\":{\"verbosity\":\"low\"},\"max_tool_calls\":3}"};
     struct gen_req *r = arena_alloc(a, sizeof *r);
     r->arena = a;
