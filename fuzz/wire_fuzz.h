@@ -21,7 +21,8 @@ static inline void fuzz_request(enum wire_form f, const uint8_t *data, size_t si
             if (!wire_form_known((enum wire_form)to))
                 continue;
             struct buf out = BUF_INIT(64 << 20);
-            int rc = wire_request_encode((enum wire_form)to, r, r->model, NULL, &out, &e);
+            struct str model = r->model.n ? r->model : STR("m"); /* llama-server's are without */
+            int rc = wire_request_encode((enum wire_form)to, r, model, NULL, &out, &e);
             if (rc == 0 &&
                 wire_request_decode((enum wire_form)to, buf_str(&out), a, &again, &e) != 0 &&
                 e.code != ERR_NOMEM)

@@ -3,8 +3,11 @@
 #include "models_int.h"
 
 #include "log.h"
+#include "wire.h"
 #include "pulling.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,8 +33,7 @@ static void entry_free(struct models_entry *en)
 {
     local_free(en->local);
     local_free(en->leaving);
-    free(en->name);
-    free(en->path);
+    library_item_done(&en->item);
     free(en);
 }
 
@@ -46,10 +48,25 @@ void models_free(struct models *m)
         en = next;
     }
     library_free(m->library);
+    free(m->cache_dir);
     free(m);
 }
 
 /* ---- what is there ---- */
+
+/* What llama.cpp calls general.file_type, as people call it. */
+static const char *file_type_name(uint64_t t)
+{
+    static const char *const names[] = {
+        "F32",    "F16",    "Q4_0",  "Q4_1",    NULL,     NULL,     NULL,     "Q8_0",
+        "Q5_0",   "Q5_1",   "Q2_K",  "Q3_K_S",  "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M",
+        "Q5_K_S", "Q5_K_M", "Q6_K",  "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XS", "IQ3_XXS",
+        "IQ1_S",  "IQ4_NL", "IQ3_S", "IQ3_M",   "IQ2_S",  "IQ2_M",  "IQ4_XS", "IQ1_M",
+        "BF16",   NULL,     NULL,    NULL,      "TQ1_0",  "TQ2_0",  "MXFP4",
+    };
+    bool known = t < (sizeof names / sizeof names[0]) && names[t];
+    return known ? names[t] : "unknown";
+}
 
 /* Without loading it: a look at the file's own description. */
 static void describe_file(struct models_entry *en)
@@ -60,7 +77,14 @@ static void describe_file(struct models_entry *en)
     struct err e;
     if (gguf_open(en->path, &g, &en->err) != 0)
         return;
-    bool chat = gguf_get_str(g, "tokenizer.chat_template", &text, &e) == 0;
+    bool chat = en->item.texts.template_text[0] ||
+                gguf_get_str(g, "tokenizer.chat_template", &text, &e) == 0;
+    struct str s;
+    uint64_t type;
+    if (gguf_get_str(g, "general.architecture", &s, &e) == 0)
+        snprintf(en->family, sizeof en->family, "%.*s", STR_ARG(s));
+    if (gguf_get_u64(g, "general.file_type", 1024, &type, &e) == 0)
+        snprintf(en->quant, sizeof en->quant, "%s", file_type_name(type));
     if (model_open(g, &model, &en->err) != 0) {
         gguf_close(g);
         return;
@@ -76,19 +100,18 @@ static void describe_file(struct models_entry *en)
     model_free(model);
 }
 
-static struct models_entry *entry_new(const struct library_item *it)
+/* Takes the item over. */
+static struct models_entry *entry_new(struct library_item *it)
 {
     struct models_entry *en = calloc(1, sizeof *en);
     if (!en)
         return NULL;
-    en->name = strdup(it->name);
-    en->path = strdup(it->path);
-    en->bytes = it->size;
-    en->from_path = !it->store[0];
-    if (!en->name || !en->path) {
-        entry_free(en);
-        return NULL;
-    }
+    en->item = *it;
+    *it = (struct library_item){0};
+    en->name = en->item.name;
+    en->path = en->item.path;
+    en->bytes = en->item.size;
+    en->from_path = !en->item.store[0];
     describe_file(en);
     return en;
 }
@@ -109,12 +132,14 @@ static void insert(struct models *m, struct models_entry *en)
     m->first = en;
 }
 
+/* As it is here: one that was made anew since is another model. */
 static bool listed(const struct library_list *list, const struct models_entry *en)
 {
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->items[i].path, en->path) == 0 &&
-            strcmp(list->items[i].name, en->name) == 0)
-            return true;
+    for (size_t i = 0; i < list->n; i++) {
+        const struct library_item *it = &list->items[i];
+        if (strcmp(it->path, en->path) == 0 && strcmp(it->name, en->name) == 0)
+            return it->added_ms == en->item.added_ms;
+    }
     return false;
 }
 
@@ -220,6 +245,71 @@ void models_measure(struct models_entry *en, int *queued)
         en->prefill_tps = load.prefill_tps;
     if (load.decode_tps > 0)
         en->decode_tps = load.decode_tps;
+}
+
+/* ---- what a model's record adds ---- */
+
+static bool has_system(const struct gen_req *r)
+{
+    for (size_t i = 0; i < r->nmsgs; i++)
+        if (r->msgs[i].role == GEN_SYSTEM || r->msgs[i].role == GEN_DEVELOPER)
+            return true;
+    return false;
+}
+
+static void put_message(struct gen_req *r, struct gen_msg *m, enum gen_role role, struct str text)
+{
+    struct gen_part *p = arena_alloc(r->arena, sizeof *p);
+    *m = (struct gen_msg){.role = role, .parts = p, .nparts = p ? 1 : 0};
+    if (p)
+        *p = (struct gen_part){.type = GEN_PART_TEXT, .text = arena_str(r->arena, text)};
+}
+
+static enum gen_role role_of(const char *role)
+{
+    if (role && strcmp(role, "assistant") == 0)
+        return GEN_ASSISTANT;
+    return role && strcmp(role, "system") == 0 ? GEN_SYSTEM : GEN_USER;
+}
+
+/* Its system prompt where the request has none, and its example messages, before the request's. */
+static int apply_messages(const struct library_texts *t, struct gen_req *r, struct err *e)
+{
+    json_t *list = t->messages[0] ? json_loads(t->messages, 0, NULL) : NULL;
+    bool system = t->system[0] && !has_system(r);
+    size_t lead = r->nmsgs && has_system(r) && r->msgs[0].role != GEN_USER, n = 0;
+    size_t extra = json_array_size(list) + system;
+    struct gen_msg *all = extra ? arena_array(r->arena, r->nmsgs + extra, sizeof *all) : NULL;
+    if (!all) {
+        json_decref(list);
+        return extra ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+    }
+    if (system)
+        put_message(r, &all[n++], GEN_SYSTEM, str_of(t->system));
+    if (lead)
+        all[n++] = r->msgs[0];
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *m = json_array_get(list, i);
+        const json_t *text = json_object_get(m, "content");
+        put_message(r, &all[n++], role_of(json_string_value(json_object_get(m, "role"))),
+                    str_n(json_string_value(text), json_string_length(text)));
+    }
+    memcpy(all + n, r->msgs + lead, (r->nmsgs - lead) * sizeof *all);
+    r->msgs = all;
+    r->nmsgs = n + r->nmsgs - lead;
+    json_decref(list);
+    return 0;
+}
+
+int models_apply(const struct models_entry *en, struct gen_req *r, struct err *e)
+{
+    const struct library_texts *t = &en->item.texts;
+    int rc = 0;
+    if (t->params[0])
+        rc = wire_ollama_defaults(r, str_of(t->params), e);
+    if (rc == 0 && r->kind == GEN_CHAT && r->nmsgs)
+        rc = apply_messages(t, r, e);
+    return rc;
 }
 
 struct library *models_library(struct models *m)

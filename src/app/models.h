@@ -11,13 +11,17 @@
 #define WEIR_MODELS_H
 
 #include "house.h"
+#include "library.h"
 #include "local.h"
 
 struct models_entry {
     struct models_entry *next;
-    char *name, *path; /* "smollm2:135m"; a path given on the command line is its own name */
-    bool from_path;    /* not in the library: only trusted callers may name it */
-    uint64_t bytes;    /* of the file */
+    struct library_item item;
+    char *name,
+        *path; /* the item's; "smollm2:135m"; a path given on the command line is its own name */
+    bool from_path;             /* not in the library: only trusted callers may name it */
+    uint64_t bytes;             /* of the file */
+    char family[32], quant[16]; /* "llama", "Q4_K_M"; empty: unknown */
     double params;
     int64_t ctx;          /* trained context */
     struct gen_caps caps; /* from the file; exact once loaded */
@@ -36,8 +40,6 @@ struct models_entry {
     struct models_wait *waiting;
     int nwaiting;
 };
-
-struct library;
 
 int models_new(struct house *h, struct models **out, struct err *e);
 void models_free(struct models *m); /* unloads all; nothing may be held */
@@ -62,6 +64,9 @@ void models_drop(struct models *m, struct models_entry *en);
 void models_keep(struct models *m, struct models_entry *en, int64_t ms);
 /* Give it up as soon as nobody holds it. */
 void models_unload(struct models *m, struct models_entry *en);
+/* What the model's own record says (parameters, a system prompt, first messages) into a request
+ * that says nothing of it. */
+int models_apply(const struct models_entry *en, struct gen_req *r, struct err *e);
 /* Bytes that loaded models may have together, and have. */
 uint64_t models_budget(const struct models *m);
 uint64_t models_taken(const struct models *m);

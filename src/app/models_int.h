@@ -15,6 +15,7 @@ struct models {
     struct house *h;
     struct library *library;
     struct models_entry *first;
+    char *cache_dir;         /* of prefixes that were read */
     uint64_t stamp;          /* of the library when it was read; 0: it was not, or just changed */
     uint64_t budget;         /* bytes that all loaded models may have */
     struct net_timer *timer; /* runs while something is loaded */

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define TICK_MS 500
@@ -40,6 +41,8 @@ void models_load_init(struct models *m)
 {
     struct fit_machine now;
     uint64_t asked = (uint64_t)m->h->s->memory << 20;
+    if (asprintf(&m->cache_dir, "%s/cache", m->h->s->home) < 0)
+        m->cache_dir = NULL;
     fit_memory(&now);
     uint64_t spare = now.memory_free / 10 < MEMORY_SPARE ? now.memory_free / 10 : MEMORY_SPARE;
     m->budget = asked ? asked : now.memory_free - spare;
@@ -192,7 +195,10 @@ static struct local_params params_of(const struct models *m, const struct models
                                         .ctx = (int32_t)s->ctx,
                                         .parallel = (int)s->parallel,
                                         .draft = s->draft > 0 ? (int)s->draft : -1},
-                             .name = str_of(en->name)};
+                             .name = str_of(en->name),
+                             .tmpl = str_of(en->item.texts.template_text)};
+    p.engine.cache_dir = m->cache_dir;
+    p.engine.cache_bytes = (uint64_t)s->cache_disk << 20;
     model_cache_of(s->cache_type, &p.engine.cache);
     return p;
 }

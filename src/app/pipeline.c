@@ -196,11 +196,63 @@ static void counted(void *ctx)
     decide(ctx);
 }
 
+/* Nothing but loading was asked, or with no time to stay, unloading. */
+static void answer_load_only(struct flow *f)
+{
+    struct gen_event start = {.type = GEN_EV_START, .text = f->req->model};
+    struct gen_event usage = {.type = GEN_EV_USAGE,
+                              .times = {.total = (int64_t)(clock_mono_ns() - f->came_ns)}};
+    struct gen_event done = {.type = GEN_EV_DONE};
+    struct err e = {0};
+    bool ok = answer_event(&f->answer, &start, &e) == 0 &&
+              answer_event(&f->answer, &usage, &e) == 0 && answer_event(&f->answer, &done, &e) == 0;
+    if (ok)
+        answer_end(&f->answer);
+    else
+        answer_error(&f->answer, &e);
+    flow_free(f);
+}
+
+static void loaded_only(void *ctx, int rc)
+{
+    struct flow *f = ctx;
+    if (rc) {
+        struct err e = f->local->err;
+        f->local = NULL;
+        if (rc != e.code)
+            err_set(&e, rc, "the model cannot be loaded now: %s", err_text(rc));
+        flow_fail(f, &e);
+        return;
+    }
+    if (f->req->keep_set)
+        models_keep(f->h->models, f->local, f->req->keep_ms);
+    answer_load_only(f);
+}
+
+static void load_only(struct flow *f)
+{
+    struct models *m = f->h->models;
+    if (!f->local) {
+        err_set(&f->err, ERR_NOT_FOUND, "model '%.*s' not found", STR_ARG(f->req->model));
+        flow_fail(f, &f->err);
+        return;
+    }
+    if (f->req->keep_set && f->req->keep_ms == 0) {
+        models_unload(m, f->local);
+        f->local = NULL;
+        answer_load_only(f);
+        return;
+    }
+    models_hold(m, f->local, loaded_only, f);
+}
+
 static void local_ready(void *ctx, int rc)
 {
     struct flow *f = ctx;
     if (rc)
         f->local = NULL; /* not held; the plan will say why it is out */
+    else if (f->load_ns)
+        f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
     if (!f->local || f->gone || net_work(f->h->loop, count_work, counted, f) != 0)
         decide(f);
 }
@@ -238,6 +290,18 @@ static void decoded(void *ctx)
         return;
     }
     f->local = counter(f);
+    if (f->req->load_only) {
+        load_only(f);
+        return;
+    }
+    bool named = f->local && !str_is(f->req->model, "auto") && f->req->model.n;
+    if (named && models_apply(f->local, f->req, &f->err) != 0) {
+        f->local = NULL;
+        refuse_unread(f);
+        return;
+    }
+    f->hold_ns = clock_mono_ns();
+    f->load_ns = f->local && !f->local->local;
     if (f->local)
         models_hold(f->h->models, f->local, local_ready, f);
     else

@@ -126,11 +126,24 @@ static void give_back(struct engine *en, struct engine_run *r)
 
 /* ---- starting ---- */
 
+/* The first place that no other run has. */
+static int free_slot(const struct engine *en)
+{
+    for (int slot = 0;; slot++) {
+        bool taken = false;
+        for (const struct engine_run *r = en->runs; r; r = r->next)
+            taken = taken || (r->state == RUN_ACTIVE && r->slot == slot);
+        if (!taken)
+            return slot;
+    }
+}
+
 static void note_started(struct engine *en, struct engine_run *r, int32_t reused)
 {
     struct caller *c = &en->callers[r->caller];
     c->active++;
     c->turn = ++en->turns;
+    r->slot = free_slot(en);
     r->state = RUN_ACTIVE;
     en->active++;
     if (r->started)

@@ -118,8 +118,10 @@ void cache_collect(struct engine *en)
     struct cache *c = en->cache;
     if (!c)
         return;
-    if (c->write.session && cache_write_done(c, false))
+    if (c->write.session && cache_write_done(c, false)) {
         finish_write(c);
+        engine_note_load(en);
+    }
     for (struct cache_read *rd; (rd = cache_next_done(c));)
         finish_read(en, rd);
 }
@@ -313,10 +315,11 @@ uint64_t cache_tick(struct engine *en)
         c->idle_ns = now;
     if (!c->write.session) {
         uint64_t due = c->idle_ns ? c->idle_ns + CACHE_IDLE_NS : UINT64_MAX;
-        struct session *s = choose(en, engine_flushing(en), now >= due, is_tight(en));
+        bool all = engine_flushing(en);
+        struct session *s = choose(en, all, now >= due, is_tight(en));
         if (s)
             begin_write(c, s);
-        else
+        else if (all)
             engine_note_flushed(en);
         if (!s && now < due && choose(en, false, true, false))
             wake = due < wake ? due : wake;

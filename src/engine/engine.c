@@ -97,7 +97,8 @@ static int make_sessions(struct engine *en, const struct engine_params *p,
     en->max_sessions = en->parallel + ENGINE_CACHED;
     en->sessions = calloc((size_t)en->max_sessions, sizeof *en->sessions);
     en->items = calloc((size_t)en->max_batch, sizeof *en->items);
-    if (!en->sessions || !en->items)
+    en->slots = calloc((size_t)en->parallel, sizeof *en->slots);
+    if (!en->sessions || !en->items || !en->slots)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
     int rc = model_kv_new(en->m, plan->kv_bytes, p->cache, &en->kv, e);
     if (!rc)
@@ -121,6 +122,9 @@ static int make_parts(struct engine *en, const struct engine_params *p, struct e
     rc = pool_new(plan.threads, &en->pool, e);
     if (!rc)
         rc = model_run_new(en->m, en->pool, plan.batch, plan.wanted, &en->fwd, e);
+    en->scratch = model_run_bytes(en->m, plan.threads, plan.batch, plan.wanted);
+    if (!model_is_encoder(en->m))
+        en->scratch += sampler_bytes(model_traits(en->m)->vocab);
     return rc || model_is_encoder(en->m) ? rc : make_sessions(en, p, &plan, e);
 }
 
@@ -177,6 +181,7 @@ void engine_free(struct engine *en)
     session_drop_all(en);
     free(en->sessions);
     free(en->items);
+    free(en->slots);
     sampler_done(&en->sampler);
     model_run_free(en->fwd);
     model_kv_free(en->kv);
@@ -308,6 +313,7 @@ int engine_enqueue(struct engine *en, struct engine_run *r, struct engine_run **
     pthread_mutex_lock(&en->lock);
     bool full = en->queued >= ENGINE_QUEUE || en->quit;
     if (!full) {
+        r->number = ++en->submitted;
         *out = r; /* before the thread can call back */
         *en->inbox_end = r;
         en->inbox_end = &r->next;
@@ -342,65 +348,4 @@ void engine_release(struct engine_run *r)
 {
     if (r)
         engine_run_unref(r);
-}
-
-/* ---- what others see ---- */
-
-void engine_note_started(struct engine *en, struct engine_run *r)
-{
-    (void)r;
-    pthread_mutex_lock(&en->lock);
-    en->queued--;
-    pthread_mutex_unlock(&en->lock);
-}
-
-void engine_note_load(struct engine *en)
-{
-    pthread_mutex_lock(&en->lock);
-    en->load = (struct engine_load){
-        .running = en->active,
-        .queued = en->queued,
-        .kv_used = en->kv ? model_kv_used(en->kv) : 0,
-        .kv_total = en->kv ? model_kv_total(en->kv) : 0,
-        .prefill_tps = en->prefill_tps,
-        .decode_tps = en->decode_tps,
-    };
-    pthread_mutex_unlock(&en->lock);
-}
-
-bool engine_flushing(struct engine *en)
-{
-    pthread_mutex_lock(&en->lock);
-    bool flushing = en->flushing;
-    pthread_mutex_unlock(&en->lock);
-    return flushing;
-}
-
-void engine_note_flushed(struct engine *en)
-{
-    pthread_mutex_lock(&en->lock);
-    if (en->flushing) {
-        en->flushing = false;
-        pthread_cond_broadcast(&en->served);
-    }
-    pthread_mutex_unlock(&en->lock);
-}
-
-void engine_flush(struct engine *en)
-{
-    if (!en->cache)
-        return;
-    pthread_mutex_lock(&en->lock);
-    en->flushing = en->poked = true;
-    pthread_cond_signal(&en->wake);
-    while (en->flushing)
-        pthread_cond_wait(&en->served, &en->lock);
-    pthread_mutex_unlock(&en->lock);
-}
-
-void engine_load_of(struct engine *en, struct engine_load *out)
-{
-    pthread_mutex_lock(&en->lock);
-    *out = en->load;
-    pthread_mutex_unlock(&en->lock);
 }

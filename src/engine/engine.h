@@ -168,12 +168,53 @@ struct engine_embed_job {
 int engine_embed(struct engine *en, const struct engine_embed_job *job, struct engine_run **out,
                  struct err *e);
 
+/* Since the engine was made; of runs, when they end. */
+struct engine_totals {
+    uint64_t requests, cancelled, failed; /* runs that ended, in any way; of these */
+    uint64_t prompt, reused, restored;    /* tokens of prompts: all, found in the cache, on disk */
+    uint64_t generated, guessed, kept;    /* as engine_stats's */
+    uint64_t queued_ns, prefill_ns, decode_ns;
+    uint64_t memory_hits, disk_hits; /* runs that began with a session in memory, from disk */
+};
+
 struct engine_load {
     int running, queued;
     uint64_t kv_used, kv_total;     /* bytes */
     double prefill_tps, decode_tps; /* measured lately; 0: nothing yet */
+    uint64_t kv_resident;           /* bytes of kv_total that are memory now */
+    uint64_t weights, scratch;      /* bytes: mapped; allocated */
+    int cache_files;                /* of this model on disk */
+    uint64_t cache_bytes;           /* of all models there, as last seen */
+    struct engine_totals totals;
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
+
+/* Bytes the engine holds now: weights, scratch, what of the cache is memory. Any thread. */
+uint64_t engine_memory_held(struct engine *en);
+/* Let finished sessions go, after those worth it were written to cache_dir, and give their memory
+ * back; what runs goes on. As engine_flush. */
+void engine_trim(struct engine *en);
+
+enum engine_slot_state {
+    ENGINE_SLOT_IDLE,
+    ENGINE_SLOT_PREFILL,
+    ENGINE_SLOT_DECODE,
+    ENGINE_SLOT_PAUSED
+};
+
+/* One of the places for runs that are stepped together. */
+struct engine_slot {
+    int id;
+    enum engine_slot_state state; /* idle: the rest is 0 */
+    uint64_t run;                 /* the how manieth that was submitted, from 1 */
+    uint64_t caller;
+    int64_t held;              /* tokens read, of prompt and answer */
+    int64_t prompt, generated; /* tokens of the prompt; of the answer so far */
+    int64_t reused;            /* of the prompt */
+    int64_t max_tokens;        /* of the answer; <= 0: as the context allows */
+};
+/* The first `most` places; how many there are is returned. Any thread. */
+int engine_slots(struct engine *en, struct engine_slot *out, int most);
 
 /* Write the finished sessions that are worth it to cache_dir now, and wait for that; what runs goes
  * on. engine_free does the same, and an engine without work for a second. Any thread but the

@@ -99,6 +99,7 @@ bool session_reserve(struct engine *en, struct session *s, int32_t positions);
 /* Keep it for later jobs; takes the tokens. */
 void session_retire(struct engine *en, struct session *s, int32_t *tokens);
 void session_drop(struct engine *en, struct session *s);
+void session_drop_idle(struct engine *en);
 void session_drop_all(struct engine *en);
 
 /* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */
@@ -155,6 +156,8 @@ struct engine_run {
     size_t slice; /* tokens in the batch being built */
     size_t draft; /* of these: guesses, behind tokens[n - 1] */
     struct speculation speculation;
+    uint64_t number;             /* the how manieth */
+    int slot;                    /* RUN_ACTIVE: its place */
     int caller;                  /* in engine.callers, while runs are admitted */
     bool skipped;                /* the same: not now */
     bool looked;                 /* the cache on disk was asked */
@@ -187,16 +190,22 @@ void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, 
 
 /* ---- pace.c ---- */
 struct pace {
-    double token_ns, position_ns; /* of a token; for each position that it sees */
-    double depth_share;           /* the second by the first, by the model's shape */
-    bool measured, deep;          /* there was a step; one that told about position_ns */
+    double fixed_ns, token_ns; /* of a step; of a token with nothing before it */
+    double depth;              /* what a position that a token sees costs, in tokens */
+    double depth_shape;        /* the same by the model's shape */
+    double n, x, y, xx, xy;    /* steps, their sizes in tokens and times: sums, the latest most */
+    unsigned turn;
 };
 void pace_init(struct pace *p, const struct model *m, int threads);
-/* Nanoseconds of so many tokens that see so many positions together. */
+/* Nanoseconds of so many tokens that see so many positions together: more of them in a step, and as
+ * a step of their own. */
+double pace_more(const struct pace *p, double tokens, double seen);
 double pace_cost(const struct pace *p, double tokens, double seen);
-/* The tokens, from `depth` on, that take so long; at least 1. */
+/* The tokens, from `depth` on, that take so long in a step that there is anyway; at least 1. */
 size_t pace_tokens(const struct pace *p, double ns, size_t depth);
 void pace_learn(struct pace *p, double tokens, double seen, double ns);
+/* A factor on what a step may take, 1 or a little more in turn. */
+double pace_vary(struct pace *p);
 
 /* ---- admit.c ---- */
 struct caller {
@@ -252,7 +261,11 @@ struct engine {
     pthread_cond_t served;                 /* an errand was done */
     int queued;                            /* locked: submitted and not yet started */
     bool poked, quit, flushing;            /* locked */
-    struct engine_load load;               /* locked */
+    uint64_t submitted;                    /* locked */
+    struct engine_slot *slots;             /* locked; `parallel` of them */
+    struct engine_totals totals;
+    uint64_t scratch;        /* bytes */
+    struct engine_load load; /* locked */
 };
 
 /* Into the queue. Takes the run; when the queue is full, ERR_OVERLOAD and it is gone. */
@@ -261,6 +274,8 @@ void engine_run_unref(struct engine_run *r);
 /* A run left the queue, by being started or by its end. */
 void engine_note_started(struct engine *en, struct engine_run *r);
 void engine_note_load(struct engine *en);
+/* A run ended. */
+void engine_note_ended(struct engine *en, const struct engine_run *r, enum engine_end end);
 /* Somebody waits until all that is worth it is on disk. */
 bool engine_flushing(struct engine *en);
 void engine_note_flushed(struct engine *en);

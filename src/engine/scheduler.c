@@ -52,6 +52,7 @@ void scheduler_end(struct engine *en, struct engine_run *r, enum engine_end end,
         en->active--;
     }
     embedding_close(r->embedding);
+    engine_note_ended(en, r, end);
     engine_note_load(en);
     r->job.on_end(r->job.ctx, end, &r->stats, end == ENGINE_END_ERROR ? err : NULL);
     engine_run_unref(r);
@@ -175,7 +176,7 @@ static void give(struct engine *en, struct engine_run *r, double ns, size_t *roo
     size_t depth = depth_of(r), most = ns > 0 ? pace_tokens(&en->pace, ns, depth) : 0;
     size_t more = top_up(en, r, most < *room ? most : *room);
     *room -= more;
-    *left -= pace_cost(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
+    *left -= pace_more(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
 }
 
 /* Slices of prompts: equal parts of the time for each caller, of these for each of its runs, and
@@ -362,15 +363,19 @@ static void count_batch(const struct engine *en, double *tokens, double *seen)
     }
 }
 
-/* What the prompts' part of a step may take. A machine on which decoding alone takes long has to
- * go on reading all the same. */
-static double prefill_ns(const struct engine *en, size_t decoding)
+/* What the prompts' part of a step may take. Where a step takes long whatever is in it, it has to
+ * be worth it, and reading has to go on all the same. */
+static double prefill_ns(struct engine *en, size_t decoding)
 {
-    double step = en->hurried ? ENGINE_STEP_NS / 2 : ENGINE_STEP_NS, tokens, seen;
+    double step = (en->hurried ? 0.5 : 1) * pace_vary(&en->pace) * ENGINE_STEP_NS, tokens, seen;
+    double fixed = en->pace.fixed_ns, most = ENGINE_LIMIT_NS;
+    if (decoding == 0 && 3 * fixed < step)
+        return step - fixed;
     if (decoding == 0)
-        return step;
+        return 2 * fixed < most ? 2 * fixed : most;
     count_batch(en, &tokens, &seen);
-    double rest = step - pace_cost(&en->pace, tokens, seen);
+    double whole = 2 * fixed < step ? step : 2 * fixed < most ? 2 * fixed : most;
+    double rest = whole - pace_cost(&en->pace, tokens, seen);
     return rest > step / 4 ? rest : step / 4;
 }
 
@@ -389,7 +394,7 @@ static bool broken_off(struct engine *en, int rc, double tokens, double seen, ui
     if (rc != ERR_CANCELLED && rc != ERR_TIMEOUT)
         return false;
     double part = model_run_progress(en->fwd);
-    if (rc == ERR_TIMEOUT && part > 0)
+    for (int i = 0; i < 2 && rc == ERR_TIMEOUT && part > 0; i++) /* it counts for two */
         pace_learn(&en->pace, tokens, seen, (double)ns / part);
     en->hurried = rc == ERR_CANCELLED;
     en->decode_first = rc == ERR_TIMEOUT;
@@ -441,8 +446,7 @@ bool scheduler_step(struct engine *en)
         return true;
     }
     scheduler_note_speed(en, decoding, prefilled, ns);
-    if (prefilled > 0)
-        pace_learn(&en->pace, tokens, seen, (double)ns);
+    pace_learn(&en->pace, tokens, seen, (double)ns);
     after_batch(en, logits);
     engine_note_load(en);
     return true;

@@ -184,7 +184,7 @@ struct gen_req {
                          and no text is given then */
     struct gen_prompt *more; /* GEN_RAW: further prompts */
     size_t nmore;
-    bool echo;              /* GEN_RAW: the prompt stands before the answer */
+    bool echo;              /* GEN_RAW: who answers puts the prompt before the answer */
     struct str suffix;      /* GEN_INFILL: what stands behind the place */
     struct gen_file *files; /* GEN_INFILL: others that the model may look at */
     size_t nfiles;
@@ -225,9 +225,9 @@ struct gen_req {
     struct str previous_id; /* RESPONSES: the answer this goes on from; its messages are put before
                                these by who keeps them */
     bool store;             /* RESPONSES: keep request and answer for previous_id */
-    bool load_only;         /* nothing is asked but that the model be loaded, or with keep_ms 0 that it
-                               be unloaded: no messages, no prompt; the answer is START and DONE */
-    bool keep_set;          /* keep_ms counts */
+    bool load_only;   /* nothing is asked but that the model be loaded, or with keep_ms 0 that it
+                         be unloaded: no messages, no prompt; the answer is START and DONE */
+    bool keep_set;    /* keep_ms counts */
     int64_t keep_ms;  /* how long the model stays loaded when it has answered; -1: for good; 0: not
                          at all */
     struct str extra; /* JSON object text of the fields this dialect's decoder does not know; empty:

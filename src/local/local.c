@@ -89,7 +89,7 @@ static void find_caps(struct local *l)
         .chat = l->face->tmpl != NULL,
         .raw = true,
         .embed = model_pooling(m) != MODEL_POOL_RANK,
-        .infill = local_fim_known(&l->fim),
+        .infill = local_fim_known(&l->fim) || l->face->traits.infill,
         .tools = l->face->tools,
         .reasoning = l->face->tmpl && l->face->traits.reasoning,
         .json = true,
@@ -137,6 +137,7 @@ int local_open(const char *path, const struct local_params *p, struct local **ou
     if (!l)
         return err_set(e, ERR_NOMEM, "no memory for a model");
     l->backend.ops = &ops;
+    atomic_init(&l->groups, 1);
     pthread_mutex_init(&l->words_lock, NULL);
     pthread_mutex_init(&l->face_lock, NULL);
     int rc = open_parts(l, path, p, e);

@@ -97,6 +97,32 @@ int local_fim_open(struct local *l, const struct gguf *g, struct err *e)
     return 0;
 }
 
+static bool has_key(const struct gguf *g, const struct mark *m)
+{
+    return gguf_find(g, m->keys[0]) || (m->keys[1] && gguf_find(g, m->keys[1]));
+}
+
+static bool is_named(const struct mark *m, struct str piece, const char *other)
+{
+    for (size_t i = 0; i < NAMES && m->names[i]; i++)
+        if (str_is(piece, m->names[i]))
+            return true;
+    return str_is(piece, other);
+}
+
+bool local_fim_listed(const struct gguf *g)
+{
+    const struct gguf_value *v = gguf_find(g, "tokenizer.ggml.tokens");
+    bool before = has_key(g, &prefix_mark), behind = has_key(g, &suffix_mark);
+    struct str piece;
+    for (uint64_t at = 0; v && v->type == GGUF_ARR && v->elem == GGUF_STR && !(before && behind) &&
+                          gguf_arr_str_next(v, &at, &piece);) {
+        before |= is_named(&prefix_mark, piece, "[PREFIX]");
+        behind |= is_named(&suffix_mark, piece, "[SUFFIX]");
+    }
+    return before && behind;
+}
+
 /* ---- the parts ---- */
 
 struct parts {

@@ -42,6 +42,7 @@ struct local {
     int32_t *end_ids;
     size_t nend_ids;
     struct local_fim fim;
+    atomic_uint_least64_t groups; /* names given to the engine so far; from 1 */
     pthread_mutex_t words_lock;
     struct grammar_vocab *words; /* locked while it is made, at the first need */
 };
@@ -74,6 +75,7 @@ int local_face_get(struct local *l, const struct gen_req *req, struct local_face
 
 /* ---- local_infill.c ---- */
 int local_fim_open(struct local *l, const struct gguf *g, struct err *e);
+bool local_fim_listed(const struct gguf *g); /* without a tokenizer */
 bool local_fim_known(const struct local_fim *f);
 /* ids are appended; the text as well, for looking at. */
 int local_infill(struct local *l, const struct gen_req *req, struct tmpl_out *text,
@@ -102,6 +104,8 @@ int local_encode_chat(const struct local *l, const struct tmpl_out *text, struct
                       struct err *e);
 /* The i-th of its bare prompts. */
 struct gen_prompt local_raw_prompt(const struct gen_req *req, size_t i);
+int local_render_infill(struct local *l, const struct local_face *f, const struct gen_req *req,
+                        struct tmpl_out *text, struct tok_ids *ids, struct err *e);
 int local_render_raw(const struct local *l, const struct gen_prompt *p, struct tmpl_out *text,
                      struct tok_ids *ids, struct err *e);
 

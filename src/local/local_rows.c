@@ -47,6 +47,7 @@ int local_rows_submit(struct gen_run *r, struct err *e)
                                    .ntexts = r->prompt.ntexts,
                                    .on_row = on_row,
                                    .on_end = on_end,
+                                   .caller = r->req->caller,
                                    .ctx = r};
     return engine_embed(l->engine, &job, &r->er, e);
 }

@@ -41,6 +41,8 @@ static int submit(struct choice *c, struct err *e)
         .on_token = on_token,
         .on_end = on_end,
         .ctx = c,
+        .caller = r->req->caller,
+        .group = per_prompt(r) > 1 ? r->group + c->prompt : 0,
     };
     job.sampling.seed += (uint64_t)c->index % per_prompt(r);
     return engine_submit(r->l->engine, &job, &c->er, e);
@@ -282,6 +284,7 @@ static struct gen_run *run_new(struct local *l, const struct gen_req *req, struc
     r->req = req;
     r->sink = sink;
     r->started_ns = clock_mono_ns();
+    r->group = atomic_fetch_add(&l->groups, LOCAL_CHOICES);
     pthread_mutex_init(&r->lock, NULL);
     atomic_init(&r->cancelled, false);
     return r;

@@ -48,6 +48,7 @@ struct gen_run {
     enum gen_reason reason;   /* of the first choice */
     struct err failed;        /* the first thing that went wrong */
     uint64_t started_ns;
+    uint64_t group; /* the engine's name for the choices of the first prompt; + 1 of the next */
     struct engine_stats stats; /* of all choices */
     pthread_mutex_t lock;
     atomic_bool cancelled;

@@ -512,6 +512,14 @@ static int scan_tools(struct scan *s, const struct gen_req *req)
     return code;
 }
 
+static int scan_pieces(struct scan *s, const struct gen_prompt *p, size_t n, size_t *number)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < n; i++)
+        code = scan_field(s, p[i].text, PRIVACY_IN_PROMPT, (*number)++, 0, PRIVACY_TEXT);
+    return code;
+}
+
 /* The prompt is number 0; what stands behind the place to fill in, further prompts and other files
  * count on from there. */
 static int scan_prompts(struct scan *s, const struct gen_req *req)
@@ -520,8 +528,13 @@ static int scan_prompts(struct scan *s, const struct gen_req *req)
     size_t n = 1;
     if (code == 0)
         code = scan_field(s, req->suffix, PRIVACY_IN_PROMPT, n++, 0, PRIVACY_TEXT);
-    for (size_t i = 0; code == 0 && i < req->nmore; i++)
+    if (code == 0)
+        code = scan_pieces(s, req->prompt_pieces, req->nprompt_pieces, &n);
+    for (size_t i = 0; code == 0 && i < req->nmore; i++) {
         code = scan_field(s, req->more[i].text, PRIVACY_IN_PROMPT, n++, 0, PRIVACY_TEXT);
+        if (code == 0)
+            code = scan_pieces(s, req->more[i].pieces, req->more[i].npieces, &n);
+    }
     for (size_t i = 0; code == 0 && i < req->nfiles; i++) {
         code = scan_field(s, req->files[i].name, PRIVACY_IN_PROMPT, n, 0, PRIVACY_NAME);
         if (code == 0)

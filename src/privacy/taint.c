@@ -270,10 +270,20 @@ static bool walk_text(struct walk *w, struct str text)
     return !buf_failed(&w->text);
 }
 
+static bool walk_pieces(struct walk *w, const struct gen_prompt *p, size_t n)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = walk_text(w, p[i].text);
+    return ok;
+}
+
 static int walk_request(const struct privacy_taint *t, struct str id, const struct gen_req *req,
                         size_t before, bool loose, struct marks *out, struct err *e)
 {
-    size_t max = 3 + req->nmsgs * 2 + req->nmore + req->nfiles;
+    size_t max = 3 + req->nmsgs * 2 + req->nprompt_pieces + req->nmore + req->nfiles;
+    for (size_t i = 0; i < req->nmore; i++)
+        max += req->more[i].npieces;
     for (size_t i = 0; i < req->nmsgs; i++)
         max += req->msgs[i].nparts;
     struct walk w = {.t = t, .before = before, .loose = loose};
@@ -287,8 +297,10 @@ static int walk_request(const struct privacy_taint *t, struct str id, const stru
         ok = !buf_failed(&w.text);
     }
     ok = ok && walk_text(&w, req->prompt) && walk_text(&w, req->suffix);
+    ok = ok && walk_pieces(&w, req->prompt_pieces, req->nprompt_pieces);
     for (size_t i = 0; ok && i < req->nmore; i++)
-        ok = walk_text(&w, req->more[i].text);
+        ok = walk_text(&w, req->more[i].text) &&
+             walk_pieces(&w, req->more[i].pieces, req->more[i].npieces);
     for (size_t i = 0; ok && i < req->nfiles; i++)
         ok = walk_text(&w, req->files[i].text);
     buf_done(&w.text);

@@ -39,9 +39,10 @@ int provider_table_new(const struct provider_params *p, struct provider_table **
 void provider_table_free(struct provider_table *t); /* no run may be under way; NULL is fine */
 
 /* A [provider.NAME] section, or more keys for a row that exists. Keys: url, dialect (openai,
- * anthropic, responses), zone (cloud, site, device), models (ids, separated by commas), key_env, key_file,
- * context, max_output, caps (words of gen_caps, separated by commas), unix (a socket's path),
- * connect_ms, first_ms, whole_ms, idle_ms (this row's own deadlines, as in provider_params).
+ * anthropic, responses, ollama), zone (cloud, site, device), models (ids, separated by commas),
+ * key_env, key_file, context, max_output, caps (words of gen_caps, separated by commas), unix (a
+ * socket's path), connect_ms, first_ms, whole_ms, idle_ms (this row's own deadlines, as in
+ * provider_params).
  * ERR_INVAL names the key; a key_file that others may read is ERR_POLICY and names the file. */
 struct provider_kv {
     const char *key, *value;

@@ -91,7 +91,10 @@ char **headers_new(const struct provider *p, bool body, bool stream)
     char **h = calloc(MAX_HEADERS, sizeof *h);
     bool anthropic = p->dialect == GEN_DIALECT_ANTHROPIC;
     bool ok = h && put(h, "User-Agent: weir/%s", WEIR_VERSION) &&
-              put(h, "Accept: %s", stream ? "text/event-stream" : "application/json");
+              put(h, "Accept: %s",
+                  !stream                            ? "application/json"
+                  : p->dialect == GEN_DIALECT_OLLAMA ? "application/x-ndjson"
+                                                     : "text/event-stream");
     if (ok && body)
         ok = put(h, "Content-Type: %s", "application/json");
     if (ok && anthropic)
@@ -118,7 +121,8 @@ void headers_free(char **h)
 /* ---- addresses ---- */
 
 /* Joined as the official clients do: OpenAI's base holds the version, Anthropic's does not (but a
- * base that ends in /v1 is not given a second one). */
+ * base that ends in /v1 is not given a second one). Ollama's is the server; an /api or /v1 that
+ * stands behind it is not its own. */
 char *row_url(const struct provider *p, const char *path)
 {
     char *url = NULL;
@@ -126,6 +130,10 @@ char *row_url(const struct provider *p, const char *path)
     while (n && p->url[n - 1] == '/')
         n--;
     bool has = n >= 3 && !strncmp(p->url + n - 3, "/v1", 3);
+    if (p->dialect == GEN_DIALECT_OLLAMA && has)
+        n -= 3;
+    else if (p->dialect == GEN_DIALECT_OLLAMA && n >= 4 && !strncmp(p->url + n - 4, "/api", 4))
+        n -= 4;
     const char *version = p->dialect == GEN_DIALECT_ANTHROPIC && !has ? "/v1" : "";
     return asprintf(&url, "%.*s%s%s", (int)n, p->url, version, path) < 0 ? NULL : url;
 }

@@ -72,7 +72,8 @@ static int take_list(struct provider *p, const json_t *list, struct err *e)
         return 0;
     row_clear_models(p);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *o = json_array_get(list, i), *id = json_object_get(o, "id");
+        const json_t *o = json_array_get(list, i);
+        const json_t *id = json_object_get(o, p->dialect == GEN_DIALECT_OLLAMA ? "model" : "id");
         struct str s = str_n(json_string_value(id), json_string_length(id));
         if (!s.n || str_find(s, STR("embed"), 0) != SIZE_MAX)
             continue;
@@ -91,7 +92,8 @@ static int read_list(struct asking *a, struct err *e)
     if (a->status < 200 || a->status > 299)
         return wire_error_decode(a->p->dialect, a->status, buf_str(&a->body), a->retry_after_s, e);
     json_t *v = json_loadb(a->body.p ? a->body.p : "", a->body.n, JSON_ALLOW_NUL, &je);
-    const json_t *list = json_object_get(v, "data");
+    bool ollama = a->p->dialect == GEN_DIALECT_OLLAMA;
+    const json_t *list = json_object_get(v, ollama ? "models" : "data");
     int rc = json_is_array(list)
                  ? take_list(a->p, list, e)
                  : err_set(e, ERR_UPSTREAM, "what it calls its models is not a list");
@@ -126,7 +128,7 @@ static int ask(struct provider *p, void (*done)(void *ctx, const struct err *err
     a->ctx = ctx;
     a->row = (struct egress_row){.name = p->name, .zone = p->zone, .unix_path = p->unix_path};
     a->headers = headers_new(p, false, false);
-    a->url = row_url(p, "/models");
+    a->url = row_url(p, p->dialect == GEN_DIALECT_OLLAMA ? "/api/tags" : "/models");
     buf_init(&a->body, MAX_LIST);
     struct egress_call call = {.row = &a->row,
                                .req_zone = p->zone, /* of nobody's request */

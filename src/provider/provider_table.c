@@ -270,7 +270,8 @@ static int set_one(struct provider *p, const char *key, const char *value, struc
     if (str_is(k, "dialect"))
         return wire_dialect_find(v, &p->dialect)
                    ? 0
-                   : err_set(e, ERR_INVAL, "dialect must be openai, anthropic or responses");
+                   : err_set(e, ERR_INVAL,
+                             "dialect must be openai, anthropic, responses or ollama");
     if (str_is(k, "models"))
         return set_models(p, v, e);
     if (str_is(k, "key_env"))

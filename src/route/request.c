@@ -66,6 +66,8 @@ static int64_t part_quarters(const struct gen_part *p)
 int64_t route_estimate_tokens(const struct gen_req *req)
 {
     int64_t n = quarters(req->prompt) + quarters(req->suffix) + 4 * (int64_t)req->nprompt_ids;
+    for (size_t i = 0; i < req->nprompt_pieces; i++)
+        n += quarters(req->prompt_pieces[i].text) + 4 * (int64_t)req->prompt_pieces[i].nids;
     for (size_t i = 0; i < req->nmore; i++)
         n += quarters(req->more[i].text) + 4 * (int64_t)req->more[i].nids;
     for (size_t i = 0; i < req->nfiles; i++)

@@ -315,7 +315,8 @@ bool go_is(struct str s)
         struct str w = take_word(&x);
         char after = peek(&x, 0);
         for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (str_is(w, words[i]) && (is_space(after) || after == '}' || after == '('))
+            if (str_is(w, words[i]) &&
+                (is_space(after) || after == '}' || (after == '(' && i == 0)))
                 return true;
         /* a function of Go's before an argument */
         if (w.n && go_func_find(w) && is_space(after) && peek(&x, 1) &&

@@ -1,6 +1,5 @@
 /* completions_enc.c: encodes a gen_req as the body of POST /v1/completions, for a provider that has
- * it. `echo` stays here: who writes the answer knows the prompt's text (completions_out.c).
- * Refuses, naming it, what the dialect has no place for: files beside the place to fill in. */
+ * it. Refuses, naming it, what the dialect has no place for: files beside the place to fill in. */
 #include "wire_int.h"
 
 /* Where the request sets no limit the dialect's own is 16 tokens, which nobody means. */
@@ -52,22 +51,22 @@ int completions_encode(struct enc *x, struct str model)
     const struct gen_req *r = x->req;
     json_t *extra = NULL;
     int rc = check(x);
-    if (!rc)
-        rc = enc_extra_load(x, GEN_DIALECT_OPENAI, &extra);
     if (rc)
         return rc;
     buf_putc(x->b, '{');
     jw_str(x->b, enc_top(x, "model"), model);
     enc_prompts(x);
-    enc_top(x, "echo");
+    if (r->echo)
+        jw_bool(x->b, enc_top(x, "echo"), true);
     if (r->kind == GEN_INFILL)
         jw_str(x->b, enc_top(x, "suffix"), r->suffix);
-    enc_sampling(x);
+    if ((rc = enc_sampling(x)))
+        return rc;
     put_limits(x);
     enc_stream(x);
-    rc = enc_format(x);
-    if (!rc)
-        rc = enc_extra(x, extra, "");
+    if ((rc = enc_format(x)) || (rc = enc_extra_load(x, GEN_DIALECT_OPENAI, &extra)))
+        return rc;
+    rc = enc_extra(x, extra, "");
     buf_putc(x->b, '}');
     json_decref(extra);
     return rc;

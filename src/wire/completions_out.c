@@ -1,5 +1,5 @@
 /* completions_out.c: events into an answer of /v1/completions: chunks of an SSE stream, or one JSON
- * body. Choice i belongs to prompt i / n. With echo each choice begins with its prompt's text.
+ * body. Choice i belongs to prompt i / n. With echo, who answers has put the prompt before it.
  *
  * Log-probabilities have the dialect's old shape: lists side by side, and maps by token, where a
  * token that is not UTF-8 is written "bytes:\xNN…" and of two with the same text the likelier one
@@ -235,32 +235,20 @@ static void stream_text(const struct wire_writer *w, int32_t index, struct str t
     chunk_end(b);
 }
 
-static struct str prompt_of(const struct wire_writer *w, size_t choice)
-{
-    size_t n = w->req->n > 1 ? (size_t)w->req->n : 1;
-    return wire_prompt(w->req, choice / n).text;
-}
-
-static void stream_start(const struct wire_writer *w, struct buf *b)
-{
-    const struct state *s = w->state;
-    for (size_t i = 0; w->req->echo && i < s->n; i++)
-        stream_text(w, (int32_t)i, prompt_of(w, i), b);
-}
-
 static void put_tail(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
 {
     const struct state *s = w->state;
     put_timings(b, w);
-    if (s->n == 1)
+    if (s->n == 1 && !w->req->echo)
         put_weir(b, ev->raw, &s->choices[0].said);
 }
 
-static void end_choice(struct choice *c, const struct gen_event *ev)
+/* What a model wrote is no news where its prompt stands before it: there is nothing parsed. */
+static void end_choice(struct choice *c, const struct gen_event *ev, bool echo)
 {
     c->ended = true;
     c->reason = ev->reason;
-    if (ev->type == GEN_EV_CHOICE_END)
+    if (ev->type == GEN_EV_CHOICE_END && !echo)
         buf_str_add(&c->raw, ev->raw);
 }
 
@@ -275,7 +263,7 @@ static void stream_done(const struct wire_writer *w, const struct gen_event *ev,
     for (size_t i = 0; i < s->n; i++) {
         if (s->choices[i].ended)
             continue;
-        end_choice(&s->choices[i], ev);
+        end_choice(&s->choices[i], ev, w->req->echo);
         chunk(w, (int32_t)i, STR(""), b);
         if (i == last && !usage)
             put_tail(w, ev, b);
@@ -303,7 +291,7 @@ static void body_done(const struct wire_writer *w, const struct gen_event *ev, s
     for (size_t i = 0; i < s->n; i++) {
         struct choice *c = &s->choices[i];
         if (!c->ended)
-            end_choice(c, ev);
+            end_choice(c, ev, w->req->echo);
         put_choice(b, (int32_t)i, buf_str(&c->text));
         put_logprobs(w, c, b);
         put_reason(b, c);
@@ -324,7 +312,7 @@ static int write_text(const struct wire_writer *w, const struct gen_event *ev, s
 {
     struct state *s = w->state;
     struct choice *c = &s->choices[ev->index];
-    if (w->req->prompt_only)
+    if (w->req->prompt_only && !w->req->echo)
         return 0;
     said_add(&c->said, ev->text);
     if (w->req->logprobs && gather_logprobs(c, ev))
@@ -339,23 +327,12 @@ static int write_text(const struct wire_writer *w, const struct gen_event *ev, s
     return 0;
 }
 
-static void write_start(const struct wire_writer *w, struct buf *b)
-{
-    struct state *s = w->state;
-    if (w->stream) {
-        stream_start(w, b);
-        return;
-    }
-    for (size_t i = 0; w->req->echo && i < s->n; i++)
-        buf_str_add(&s->choices[i].text, prompt_of(w, i));
-}
-
 static void write_choice_end(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
 {
     struct state *s = w->state;
     if (s->choices[ev->index].ended)
         return;
-    end_choice(&s->choices[ev->index], ev);
+    end_choice(&s->choices[ev->index], ev, w->req->echo);
     if (w->stream)
         stream_text(w, ev->index, STR(""), b);
 }
@@ -376,7 +353,6 @@ int completions_write(struct wire_writer *w, const struct gen_event *ev, struct 
     if (ev->index < 0 || (size_t)ev->index >= s->n)
         return err_set(e, ERR_INVAL, "an event of choice %d, of %zu", ev->index, s->n);
     switch (ev->type) {
-    case GEN_EV_START: write_start(w, out); break;
     case GEN_EV_TEXT: return write_text(w, ev, out, e);
     case GEN_EV_CHOICE_END: write_choice_end(w, ev, out); break;
     case GEN_EV_DONE:
@@ -388,7 +364,7 @@ int completions_write(struct wire_writer *w, const struct gen_event *ev, struct 
     case GEN_EV_ERROR: write_error(w, ev, out); break;
     case GEN_EV_TOOL_BEGIN:
         return err_set(e, ERR_UNSUPPORTED, "a tool call in the answer to a bare prompt");
-    default: break; /* reasoning and signed blobs belong to chats */
+    default: break; /* the start has no piece; reasoning and signed blobs belong to chats */
     }
     return 0;
 }

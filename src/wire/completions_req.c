@@ -41,16 +41,6 @@ static int decode_suffix(struct dec *d, const json_t *body, struct gen_req *r)
     return 0;
 }
 
-static int decode_echo(struct dec *d, const json_t *body, struct gen_req *r)
-{
-    int rc = dec_bool(d, body, "echo", &r->echo);
-    if (rc < 0 || !r->echo)
-        return rc < 0 ? rc : 0;
-    if (!only_texts(r))
-        return dec_fail(d, ERR_UNSUPPORTED, "echo", "needs prompts of text");
-    return 0;
-}
-
 static int decode_logprobs(struct dec *d, const json_t *body, struct gen_req *r)
 {
     int64_t top = 0;
@@ -100,7 +90,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r)
         return dec_fail(d, ERR_FORMAT, "model", "is missing");
     if ((rc = dec_prompts(d, body, r)))
         return rc;
-    if ((rc = decode_echo(d, body, r)))
+    if ((rc = dec_bool(d, body, "echo", &r->echo)) < 0)
         return rc;
     if ((rc = decode_suffix(d, body, r)))
         return rc;

@@ -112,12 +112,12 @@ static void put_lists(const struct wire_writer *w, struct choice *c, struct buf 
 
 /* ---- the last object of a choice ---- */
 
-static void put_sampling(const struct wire_writer *w, struct buf *b)
+static void put_settings_sampling(const struct wire_writer *w, struct buf *b)
 {
     static const struct wire_quirks quirks = {.repeat_penalty = true};
     struct err none;
     struct enc x = {.b = b, .e = &none, .req = w->req, .q = &quirks};
-    enc_sampling(&x);
+    put_sampling(&x);
     if (!(w->req->sampling.set & GEN_SET_SEED))
         jw_int(b, "seed", UINT32_MAX); /* that server's word for a random one */
 }
@@ -129,7 +129,7 @@ static void put_settings(const struct wire_writer *w, struct buf *b)
     jw_object(b, "generation_settings");
     jw_int(b, "n_predict", limit);
     jw_int(b, "max_tokens", limit);
-    put_sampling(w, b);
+    put_settings_sampling(w, b);
     jw_array(b, "stop");
     for (size_t i = 0; i < r->nstops; i++)
         jw_item(b, r->stops[i]);

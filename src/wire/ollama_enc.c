@@ -313,7 +313,7 @@ static int put_chat(struct enc *x)
 static int put_bare(struct enc *x)
 {
     const struct gen_req *r = x->req;
-    if (r->prompt_ids)
+    if (r->prompt_ids || r->prompt_pieces)
         return enc_unsupported(x, "prompt: tokens", "ollama-generate");
     if (r->nmore)
         return enc_unsupported(x, "prompt: more than one", "ollama-generate");

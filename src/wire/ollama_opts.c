@@ -389,6 +389,8 @@ static int check_sampling(struct enc *x)
         if (s->set & rows[i].bit)
             return enc_unsupported(x, rows[i].name, "ollama");
     }
+    if (s->ignore_eos)
+        return enc_unsupported(x, "ignore_eos", "ollama");
     return s->nbias ? enc_unsupported(x, "logit_bias", "ollama") : 0;
 }
 

@@ -3,7 +3,8 @@
  * call is gathered and goes out whole, with its arguments as an object; arguments that are none are
  * the model's words and go out as text. The last object has the durations and counts, all of
  * them, zero where unknown, because typed clients look for the whole set. A request that only loads
- * or unloads the model is answered by one object. */
+ * or unloads the model is answered by one object. What a local model wrote, where that is more than
+ * the text given, stands in the last object as `weir`. */
 #include "ollama_int.h"
 
 #include <stdio.h>
@@ -20,6 +21,7 @@ struct state {
     struct buf text, thinking, calls, logprobs; /* not streaming: the body's */
     struct call *open;
     size_t nopen;
+    struct wire_said said;
 };
 
 int ollama_writer_new(struct wire_writer *w)
@@ -66,7 +68,7 @@ void ollama_error(const struct err *err, struct buf *b)
 static void put_token(struct buf *b, const struct gen_logprob *t)
 {
     jw_str(b, "token", t->token);
-    jw_float(b, "logprob", t->logprob);
+    jw_logprob(b, "logprob", t->logprob);
     if (!t->token.n)
         return;
     jw_array(b, "bytes");
@@ -260,6 +262,7 @@ static void text_event(const struct wire_writer *w, const struct gen_event *ev, 
 {
     struct state *s = w->state;
     bool thinks = ev->type == GEN_EV_REASONING;
+    said_add(&s->said, ev->text);
     if (w->stream)
         chunk(w, thinks ? STR("") : ev->text, thinks ? ev->text : STR(""), STR(""), ev, out);
     else {
@@ -281,6 +284,7 @@ static int done_event(struct wire_writer *w, const struct gen_event *ev, struct 
     put_content(s, buf_str(&s->text), buf_str(&s->thinking), buf_str(&s->calls), out);
     put_end(w, ev->reason, out);
     put_list(out, "logprobs", buf_str(&s->logprobs));
+    put_weir(out, ev->raw, &s->said);
     buf_puts(out, w->stream ? "}\n" : "}");
     return 0;
 }

@@ -372,26 +372,6 @@ static void put_limits(struct enc *x)
         jw_str(x->b, enc_top(x, "user"), r->user);
 }
 
-static bool beyond(const struct gen_sampling *s, unsigned bit, float v, float lo, float hi)
-{
-    return (s->set & bit) && (v < lo || v > hi);
-}
-
-/* Other dialects' samplers go further. */
-static int check_ranges(struct enc *x)
-{
-    const struct gen_sampling *s = &x->req->sampling;
-    if (beyond(s, GEN_SET_TEMPERATURE, s->temperature, 0, 2))
-        return enc_unsupported(x, "temperature: above 2", "openai");
-    if (beyond(s, GEN_SET_FREQUENCY, s->frequency_penalty, -2, 2))
-        return enc_unsupported(x, "frequency_penalty: beyond -2 to 2", "openai");
-    if (beyond(s, GEN_SET_PRESENCE, s->presence_penalty, -2, 2))
-        return enc_unsupported(x, "presence_penalty: beyond -2 to 2", "openai");
-    if (beyond(s, GEN_SET_REPEAT, s->repeat_penalty, 0, 10))
-        return enc_unsupported(x, "repetition_penalty: above 10", "openai");
-    return 0;
-}
-
 static int put_body(struct enc *x, struct str model, const json_t *extra)
 {
     const struct gen_req *r = x->req;
@@ -406,9 +386,8 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = put_tools(x, extra)))
         return rc;
     put_choice(x);
-    if ((rc = check_ranges(x)))
+    if ((rc = enc_sampling(x)))
         return rc;
-    enc_sampling(x);
     put_limits(x);
     put_effort(x, extra);
     if ((rc = enc_format(x)))

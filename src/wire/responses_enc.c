@@ -24,7 +24,10 @@ static int put_input(struct enc *x, const json_t *extra)
     if (own)
         jw_str(x->b, enc_top(x, "instructions"), r->msgs[0].parts[0].text);
     jw_array(x->b, enc_top(x, "input"));
+    size_t before = x->b->n;
     int rc = responses_put_items(x, r->msgs + own, r->nmsgs - own, NULL);
+    if (!rc && x->b->n == before && !r->previous_id.n)
+        return err_set(x->e, ERR_INVAL, "input: must not be empty");
     jw_close(x->b, ']');
     return rc;
 }
@@ -72,7 +75,8 @@ static int put_body(struct enc *x, struct str model, const json_t *extra)
     if ((rc = responses_put_tools(x, extra, false)))
         return rc;
     responses_put_choice(x, extra, false);
-    enc_sampling(x);
+    if ((rc = enc_sampling(x)))
+        return rc;
     if ((rc = responses_put_text(x, extra, false)))
         return rc;
     responses_put_reasoning(x, extra, false);

@@ -272,7 +272,31 @@ static void put_bias(struct enc *x, const struct gen_sampling *s)
     jw_close(x->b, '}');
 }
 
-void enc_sampling(struct enc *x)
+/* llama-server's ranges are wider than the others'. */
+static int check_ranges(struct enc *x)
+{
+    const struct gen_sampling *s = &x->req->sampling;
+    for (size_t i = 0; i < NROWS; i++) {
+        const void *from = (const char *)s + rows[i].at;
+        if (!(s->set & rows[i].bit))
+            continue;
+        double v = rows[i].whole ? *(const int32_t *)from : (double)*(const float *)from;
+        if (v < rows[i].lo || v > rows[i].hi)
+            return err_set(x->e, ERR_UNSUPPORTED, "%s: must be between %g and %g there",
+                           rows[i].key, rows[i].lo, rows[i].hi);
+    }
+    return 0;
+}
+
+int enc_sampling(struct enc *x)
+{
+    int rc = check_ranges(x);
+    if (!rc)
+        put_sampling(x);
+    return rc;
+}
+
+void put_sampling(struct enc *x)
 {
     const struct gen_sampling *s = &x->req->sampling;
     unsigned left = s->set;

@@ -291,6 +291,8 @@ int wire_request_encode(enum wire_form f, const struct gen_req *req, struct str 
     if (req->load_only && codec->dialect != GEN_DIALECT_OLLAMA)
         return err_set(e, ERR_UNSUPPORTED, "the %s dialect cannot ask that a model be loaded",
                        codec->name);
+    if (req->kind == GEN_CHAT && !req->nmsgs && !req->load_only && f != WIRE_RESPONSES)
+        return err_set(e, ERR_INVAL, "messages: must not be empty");
     size_t before = out->n;
     struct enc x = {.b = out, .e = e, .req = req, .q = quirks ? quirks : &none};
     rc = codec->encode(&x, model);

@@ -122,6 +122,9 @@ int wire_rerank_check(struct str body, struct arena *arena, struct str *model, s
 /* What is said of a model that cannot: ERR_UNSUPPORTED, naming it. */
 int wire_rerank_refuse(struct str model, struct err *e);
 
+/* What a model's record sets (a JSON object of Ollama's options), where the request does not. */
+int wire_ollama_defaults(struct gen_req *r, struct str params, struct err *e);
+
 /* ---- kept answers of WIRE_RESPONSES ----
  *
  * A kept text is a JSON array of items (an input) or a Response object (its output counts). */

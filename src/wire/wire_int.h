@@ -121,7 +121,9 @@ int enc_unsupported(struct enc *x, const char *field, const char *dialect);
 /* JSON text of the caller's into the body: parsed, so that the body is always valid. object: it
  * must be one, and empty text is {}. */
 int enc_raw(struct enc *x, const char *key, struct str text, bool object, const char *what);
-void enc_sampling(struct enc *x); /* what dec_sampling reads */
+/* What dec_sampling reads; refused where a value is out of OpenAI's ranges. */
+int enc_sampling(struct enc *x);
+void put_sampling(struct enc *x); /* the same, as it is */
 int enc_format(struct enc *x);    /* what dec_format reads */
 void enc_stream(struct enc *x);   /* what dec_stream reads */
 void enc_prompts(struct enc *x);  /* what dec_prompts reads */

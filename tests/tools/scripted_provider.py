@@ -6,7 +6,8 @@
 Listens on 127.0.0.1 and prints its port. Speaks POST /v1/chat/completions, POST /v1/messages, POST /v1/responses
 (reasoning is a summary and a sealed blob), POST /v1/embeddings
 (rows of 6 numbers, the first how long the input is, the second its number; 401 and the like as below; given in
-reverse order where the model is named "reverse") and GET /v1/models.
+reverse order where the model is named "reverse") and GET /v1/models; and Ollama's POST /api/chat, /api/generate,
+/api/embed and GET /api/tags.
 The scenario is the model's name (or what stands behind its last "/"):
 
     ok, stream      text in three pieces, usage, a proper end
@@ -207,6 +208,63 @@ class Anthropic:
         return self.message(content, "tool_use" if calls else "end_turn", usage)
 
 
+class Ollama:
+    """Lines of JSON; a call whole, without an id; no count of cached tokens."""
+
+    def __init__(self, body, chat=True):
+        self.body = body
+        self.chat = chat
+
+    def frame(self, fields, done=False, end=""):
+        head = {"model": "script-" + self.body["model"], "created_at": "2025-11-24T16:00:00.123456789Z"}
+        if self.chat:
+            said = {"message": {"role": "assistant", "content": "", **fields}}
+        else:
+            said = {"response": fields.pop("content", ""), **fields}
+        out = {**head, **said, "done": done}
+        if done:
+            out |= {"done_reason": "stop", "total_duration": 50_000_000, "load_duration": 1_000_000}
+        if end:
+            out |= {"prompt_eval_count": USAGE["input"], "prompt_eval_duration": 3_000_000,
+                    "eval_count": USAGE["output"], "eval_duration": 4_000_000}
+        return out
+
+    def line(self, *args):
+        return json.dumps(self.frame(*args)) + "\n"
+
+    def start(self):
+        return ""
+
+    def text(self, piece):
+        return self.line({"content": piece})
+
+    def reasoning(self, piece):
+        return self.line({"thinking": piece})
+
+    def call(self, call):
+        return {"function": {"name": call[1], "arguments": json.loads(call[2])}}
+
+    def tool(self, _, call):
+        return self.line({"tool_calls": [self.call(call)]})
+
+    def end(self, tools, usage):
+        return self.line({}, True, usage)
+
+    def in_band(self):
+        return json.dumps({"error": "it broke"}) + "\n"
+
+    def error(self, kind, message):
+        return {"error": message}
+
+    def whole(self, text, reasoning, calls, usage):
+        said = {"content": text}
+        if reasoning:
+            said["thinking"] = reasoning
+        if calls:
+            said["tool_calls"] = [self.call(c) for c in calls]
+        return self.frame(said, True, usage)
+
+
 class Responses:
     """Items are streamed as OpenAI does: each is added, grows and is done; the last event has all of them."""
 
@@ -347,7 +405,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json(200, {"connections": State.connections, "requests": State.requests})
             return
         self.note_request(None)
-        if self.path.endswith("/models"):
+        if self.path == "/api/tags":
+            self.send_json(200, {"models": [{"name": name, "model": name, "size": 1}
+                                            for name in ("ok", "big:cloud", "nomic-embed-text:latest")]})
+        elif self.path.endswith("/models"):
             self.send_json(200, {"object": "list", "data": [{"id": "ok", "object": "model", "max_model_len": 4096},
                                                             {"id": "big:cloud", "object": "model"},
                                                             {"id": "text-embedding-x", "object": "model"}]})
@@ -361,7 +422,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/embeddings"):
             self.embed(body)
             return
-        if self.path.endswith("/chat/completions"):
+        if self.path == "/api/embed":
+            self.embed_ollama(body)
+            return
+        if self.path in ("/api/chat", "/api/generate"):
+            dialect = Ollama(body, self.path == "/api/chat")
+        elif self.path.endswith("/chat/completions"):
             dialect = OpenAI(body)
         elif self.path.endswith("/v1/messages"):
             dialect = Anthropic(body)
@@ -400,6 +466,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(200, {"object": "list", "data": data, "model": body["model"],
                              "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
 
+    def embed_ollama(self, body):
+        scenario = body.get("model", "ok").split("/")[-1]
+        if scenario in ERRORS:
+            self.fail(Ollama(body), scenario)
+            return
+        rows = [[float(len(text)), float(i), 0.5, -0.25, 0.125, 1.0][:body.get("dimensions", 6)]
+                for i, text in enumerate(body["input"])]
+        self.send_json(200, {"model": body["model"], "embeddings": rows, "total_duration": 14143917,
+                             "load_duration": 1019500, "prompt_eval_count": sum(len(t) for t in body["input"])})
+
     def play(self, dialect, scenario, body):
         if scenario in ERRORS:
             self.fail(dialect, scenario)
@@ -412,7 +488,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         pieces = PIECES
         if scenario == "echo":
-            said = body.get("messages") or body["input"]
+            said = body.get("messages") or body.get("input") or [{"role": "user", "content": body["prompt"]}]
             pieces = [text_of([m for m in said if m.get("role") == "user"][-1]["content"])]
         elif scenario == "slow":
             pieces = [f"{i} " for i in range(10)]
@@ -435,13 +511,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, dialect, scenario, pieces, reasoning, calls, usage):
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        lines = isinstance(dialect, Ollama)
+        self.send_header("Content-Type", "application/x-ndjson" if lines else "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         while scenario == "silent":
-            self.write(": keep-alive\n\n")
+            self.write("\n" if lines else ": keep-alive\n\n")
             time.sleep(0.05)
-        self.write(dialect.start())
+        first = dialect.start()
+        if first:
+            self.write(first)
         if reasoning:
             self.write(dialect.reasoning(reasoning))
         for i, piece in enumerate(pieces):
@@ -455,13 +534,13 @@ class Handler(BaseHTTPRequestHandler):
             self.write(dialect.tool(i, call))
         self.write(dialect.end(bool(calls), usage))
         while scenario == "linger":
-            self.write(": still here\n\n")
+            self.write("\n" if lines else ": still here\n\n")
             time.sleep(0.05)
         self.wfile.write(b"0\r\n\r\n")
 
     def break_off(self, dialect, scenario):
         while scenario == "stall":
-            self.write(": keep-alive\n\n")
+            self.write("\n" if isinstance(dialect, Ollama) else ": keep-alive\n\n")
             time.sleep(0.05)
         if scenario == "error-in-band":
             self.write(dialect.in_band())

@@ -257,13 +257,13 @@ static void play(struct call *c, struct provider *p, bool stream, const char *mo
     assert_int_equal(c->ends, 1);
 }
 
-static const char *const dialects[] = {"openai", "anthropic"};
+static const char *const dialects[] = {"openai", "anthropic", "ollama"};
 
 /* ---- answers ---- */
 
 static void answers_arrive(void **state)
 {
-    for (int d = 0; d < 2; d++) {
+    for (int d = 0; d < 3; d++) {
         make_table(keyed);
         struct provider *p = add_row("fake", dialects[d], "site");
         for (int stream = 0; stream < 2; stream++) {
@@ -274,7 +274,7 @@ static void answers_arrive(void **state)
             assert_string_equal(c.model, "script-ok");
             assert_int_equal(c.reason, GEN_END_STOP);
             assert_int_equal(c.usage.input, 11);
-            assert_int_equal(c.usage.cached, 3);
+            assert_int_equal(c.usage.cached, d == 2 ? 0 : 3); /* Ollama does not say */
             assert_int_equal(c.usage.output, 5);
             assert_false(c.usage.estimated);
             call_done(&c);
@@ -333,7 +333,7 @@ static void failures_have_their_code(void **state)
         {"stall", ERR_TIMEOUT}, {"silent", ERR_TIMEOUT},    {"error-in-band", 0},
         {"reset", 0},           {"redirect", ERR_UPSTREAM},
     };
-    for (int d = 0; d < 2; d++) {
+    for (int d = 0; d < 3; d++) {
         make_table(keyed);
         struct provider *p = add_row("fake", dialects[d], "site");
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -672,6 +672,48 @@ static void a_test_reads_the_models(void **state)
     assert_int_equal(info.models[1].zone, GEN_CLOUD);
 }
 
+static void an_ollama_server_is_called_by_its_own_paths(void **state)
+{
+    struct provider_kv kv[] = {{"url", base}, {"zone", "site"}, {"dialect", "ollama"}};
+    struct provider_info info;
+    struct err e = {0};
+    struct call c;
+    make_table(NULL);
+    assert_int_equal(provider_add(table, "lab", kv, 3, &e), 0);
+    struct provider *p = provider_find(table, STR("lab"));
+    assert_int_equal(provider_test(p, on_tested, NULL, &e), 0);
+    net_loop_run(loop);
+    assert_int_equal(tested.code, 0);
+    provider_describe(p, &info);
+    assert_int_equal(info.nmodels, 2);
+    assert_true(str_is(info.models[1].id, "big:cloud"));
+    /* A bare prompt, and a place to fill in: /api/generate. */
+    for (int stream = 0; stream < 2; stream++) {
+        for (int infill = 0; infill < 2; infill++) {
+            struct gen_req req = request(stream);
+            req.kind = infill ? GEN_INFILL : GEN_RAW;
+            req.msgs = NULL;
+            req.nmsgs = 0;
+            req.prompt = STR("bare");
+            req.suffix = infill ? STR("behind") : STR_NONE;
+            call_init(&c);
+            assert_int_equal(begin(&c, p, &req, "echo", &e), 0);
+            net_loop_run(loop);
+            assert_string_equal(c.text.p, "bare");
+            assert_int_equal(c.usage.output, 5);
+            call_done(&c);
+        }
+    }
+    struct gen_req req = request(false);
+    req.kind = GEN_EMBED;
+    call_init(&c);
+    assert_int_equal(begin(&c, p, &req, "ok", &e), 0);
+    net_loop_run(loop);
+    assert_int_equal(c.err.code, 0);
+    assert_int_equal(c.usage.input, 6);
+    call_done(&c);
+}
+
 static int scans;
 
 static void on_scanned(void *ctx, int found)
@@ -730,6 +772,7 @@ int main(void)
         cmocka_unit_test(models_are_found_by_name),
         cmocka_unit_test(a_count_is_an_estimate),
         cmocka_unit_test(a_test_reads_the_models),
+        cmocka_unit_test(an_ollama_server_is_called_by_its_own_paths),
         cmocka_unit_test(servers_of_this_machine_are_found),
     };
     signal(SIGPIPE, SIG_IGN);

@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,8 @@ def dialect_of(uri):
     path = uri.split("?")[0]
     if path.endswith("/chat/completions"):
         return "openai"
+    if path.endswith("/responses"):
+        return "responses"
     return "anthropic" if path.endswith("/v1/messages") else None
 
 
@@ -90,8 +93,12 @@ def check_answer(name, dialect, body, stream, cut=True):
         return
     counts["cuts"] += 1
     end = body.rstrip()
-    mark = max(end.rfind(b'"finish_reason":"'), end.rfind(b'"finish_reason": "')) if dialect == "openai" else \
-        end.find(b"event: message_stop")
+    if dialect == "openai":
+        mark = max(end.rfind(b'"finish_reason":"'), end.rfind(b'"finish_reason": "'))
+    elif dialect == "anthropic":
+        mark = end.find(b"event: message_stop")
+    else:
+        mark = re.search(rb'"type": ?"response\.(completed|incomplete)"', end).start()
     rc, out = replay(dialect, kind, 0, end[:mark])
     if rc != 1 or "\ndone " in out or "refused CUT" not in out:
         fail(name, "a cut stream", out)
@@ -123,13 +130,16 @@ def check_exchange(name, item):
             fail(name, "error", out)
         return
     stream = answer.lstrip()[:1] != b"{"
+    if dialect == "responses" and not stream and json.loads(answer).get("status") == "queued":
+        check_failed(name, answer, "answer")  # made in the background, and not to be had here
+        return
     check_answer(name, dialect, answer, stream)
 
 
 def check_cassettes():
     for path in sorted(glob.glob(str(TRAFFIC / "**" / "*.yaml"), recursive=True)):
         text = pathlib.Path(path).read_text()
-        if "chat/completions" not in text and "/v1/messages" not in text:
+        if not any(path in text for path in ("/chat/completions", "/v1/messages", "/responses")):
             continue
         doc = yaml.load(text, Loader=Loader)
         for i, item in enumerate(doc.get("interactions", [])):
@@ -151,6 +161,19 @@ def check_chunks():
         elif first.get("type") == "message_start":
             body = "".join(f"event: {json.loads(line)['type']}\ndata: {line}\n\n" for line in lines)
             check_answer(name, "anthropic", body.encode(), True)
+        elif first.get("type") == "response.created":
+            body = "".join(f"event: {json.loads(line)['type']}\ndata: {line}\n\n" for line in lines)
+            if "event: response.failed" in body or "event: error" in body:
+                check_failed(name, body.encode())
+            else:
+                check_answer(name, "responses", body.encode(), True)
+
+
+def check_failed(name, body, kind="stream"):
+    counts["errors"] += 1
+    rc, out = replay("responses", kind, 0, body)
+    if rc != 1 or "\ndone " in out:
+        fail(name, "an answer that failed", out)
 
 
 def check_bodies():
@@ -161,6 +184,8 @@ def check_bodies():
             continue
         if doc.get("object") == "chat.completion":
             check_answer(os.path.relpath(path, TRAFFIC), "openai", body, False)
+        elif doc.get("object") == "response" and doc.get("status") in ("completed", "incomplete"):
+            check_answer(os.path.relpath(path, TRAFFIC), "responses", body, False)
         elif doc.get("type") == "message" and doc.get("stop_reason"):
             check_answer(os.path.relpath(path, TRAFFIC), "anthropic", body, False)
 

@@ -108,9 +108,10 @@ static struct gen_req *rnd_req(struct arena *a)
     r->n = 1 + (int32_t)rnd(3);
     r->max_tokens = 1 + rnd(1000);
     r->prompt_only = rnd(6) == 0;
+    r->echo = r->kind == GEN_RAW && rnd(3) == 0;
     if (r->prompt_only)
         r->max_tokens = 1;
-    r->logprobs = coin();
+    r->logprobs = !r->echo && coin();
     r->top_logprobs = r->logprobs ? (int32_t)rnd(6) : 0;
     r->stream = coin();
     r->stream_usage = r->stream && coin();
@@ -289,6 +290,7 @@ static void answers_survive_the_trip(void **state)
             to.event(to.ctx, &s.ev[k]);
         canon_sink_flush(&want);
         write_all(WIRE_COMPLETIONS, &r, &s, &bytes);
+        canon_dump("completions", i, buf_str(&bytes));
         size_t step = i < 12 ? 1 : 1 + bytes.n / 12;
         for (size_t cut = 0; cut <= bytes.n; cut += step) {
             struct canon_sink got;

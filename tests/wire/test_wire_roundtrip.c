@@ -493,6 +493,7 @@ static void check_answer(const struct gen_req *r, const struct script *s, int nu
         to.event(to.ctx, &s->ev[i]);
     canon_sink_flush(&want);
     write_all(r, s, &bytes);
+    canon_dump(wire_dialect_name(r->dialect), number, buf_str(&bytes));
     /* Every place for the first scripts, a spread for the rest. */
     size_t step = number < 12 ? 1 : 1 + bytes.n / 12;
     for (size_t cut = 0; cut <= bytes.n; cut += step) {

@@ -1,6 +1,9 @@
 /* wire_canon.c: see wire_canon.h. */
 #include "wire_canon.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 static void line(struct buf *b, const char *name, struct str v)
 {
     if (!v.p)
@@ -306,4 +309,18 @@ static enum gen_verdict on_event(void *ctx, const struct gen_event *ev)
 struct gen_sink canon_sink_of(struct canon_sink *s)
 {
     return (struct gen_sink){.event = on_event, .ctx = s};
+}
+
+void canon_dump(const char *name, int number, struct str bytes)
+{
+    const char *dir = getenv("WEIR_WIRE_DUMP");
+    char path[1024];
+    if (!dir)
+        return;
+    snprintf(path, sizeof path, "%s/%s-%d.txt", dir, name, number);
+    FILE *f = fopen(path, "wb");
+    if (!f)
+        return;
+    fwrite(bytes.p, 1, bytes.n, f);
+    fclose(f);
 }

@@ -27,4 +27,8 @@ void canon_sink_done(struct canon_sink *s);
 struct gen_sink canon_sink_of(struct canon_sink *s);
 void canon_sink_flush(struct canon_sink *s);
 
+/* Writes an answer to $WEIR_WIRE_DUMP/NAME-NUMBER.txt where that folder is named: for checks by
+ * other means (validate_schema.py). */
+void canon_dump(const char *name, int number, struct str bytes);
+
 #endif

@@ -39,21 +39,19 @@ INLINE void steps16(const int steps, const size_t step, const uint8_t *w0, const
     }
 }
 
-/* Eight steps of what is split in nibbles, 16 rows: the low and the high nibbles of eight rows
- * stand where two times eight rows would. by[h]: what rows 8h on are multiplied by; `more`: added
- * to what is in the total. */
-INLINE void steps_split(const uint8_t *w, const uint8_t *x, const __m256i by[2], bool more,
-                        __m256i total[2 * COLS])
+/* 32 elements of what is multiplied as words, 16 rows: vpmaddwd makes half as many products as
+ * vpmaddubsw and vpmaddwd do together, and nothing else is needed. */
+INLINE void steps_words(const uint8_t *w, const uint8_t *x, __m256i sum[2 * COLS])
 {
-    for (int h = 0; h < 2; h++) {
-        __m256i sum[2 * COLS];
-        steps16(8, 2 * ROWS * 4, w + 32 * h, w + ROWS * 4 + 32 * h, x, sum);
+    for (int j = 0; j < 16; j++, w += ROWS * 4) {
+        __m256i a = load256(w), b = load256(w + 32);
         for (int c = 0; c < COLS; c++) {
-            __m256i low = _mm256_madd_epi16(sum[2 * c], by[h]);
-            __m256i high = _mm256_madd_epi16(sum[2 * c + 1], _mm256_slli_epi16(by[h], 4));
-            low = _mm256_add_epi32(low, high);
-            total[2 * c + h] = more ? _mm256_add_epi32(total[2 * c + h], low) : low;
-            PIN_MEM(total[2 * c + h]);
+            __m256i v = four_bytes(x + (j * COLS + c) * 4);
+            __m256i s = _mm256_madd_epi16(a, v), t = _mm256_madd_epi16(b, v);
+            sum[2 * c] = j ? _mm256_add_epi32(sum[2 * c], s) : s;
+            sum[2 * c + 1] = j ? _mm256_add_epi32(sum[2 * c + 1], t) : t;
+            PIN(sum[2 * c]);
+            PIN(sum[2 * c + 1]);
         }
     }
 }
@@ -82,17 +80,17 @@ INLINE void sums32(enum kern_type type, const uint8_t *w, const uint8_t *x, __m2
 INLINE void block32(enum kern_type type, const uint8_t *w, const uint8_t *x, float *acc)
 {
     const float *dw = (const float *)(const void *)(w + tile_d_at(type));
-    const int off = is_signed(type) ? 128 : offset_of(type);
-    const __m256i one[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
+    const int off = offset_of(type);
     __m256i sum[2 * COLS];
     if (is_signed(type))
-        steps_split(w, x, one, false, sum);
+        steps_words(w, x, sum);
     else
         sums32(type, w, x, sum);
-    x += 32 * COLS;
+    x += is_signed(type) ? 64 * COLS : 32 * COLS;
     for (int c = 0; c < COLS; c++) {
-        __m256 dx = broadcast(x + 4 * c), sx = broadcast(x + 4 * COLS + 4 * c);
-        __m256 sum_x = broadcast(x + 8 * COLS + 4 * c);
+        __m256 dx = broadcast(x + 4 * c);
+        __m256 sx = has_min(type) ? broadcast(x + 4 * COLS + 4 * c) : dx;
+        __m256 sum_x = off ? broadcast(x + 8 * COLS + 4 * c) : dx;
         for (int h = 0; h < 2; h++) {
             float *to = acc + c * ROWS + 8 * h;
             __m256 dot = _mm256_cvtepi32_ps(sum[2 * c + h]);
@@ -139,6 +137,21 @@ INLINE void sub_block(enum kern_type type, const uint8_t *w, const uint8_t *x, s
     }
 }
 
+/* The same of what is multiplied as words. */
+INLINE void sub_block_words(enum kern_type type, const uint8_t *w, const uint8_t *x, size_t sub,
+                            __m256i *total)
+{
+    const uint8_t *scale = w + tile_scales_at(type) + sub * ROWS * 4;
+    const __m256i by[2] = {_mm256_srai_epi32(load256(scale), 16),
+                           _mm256_srai_epi32(load256(scale + 32), 16)};
+    __m256i sum[2 * COLS];
+    steps_words(w + sub * 8 * step_bytes(type), x + sub * 16 * COLS * 4, sum);
+    for (int c = 0; c < 2 * COLS; c++) {
+        total[c] = _mm256_add_epi32(total[c], _mm256_mullo_epi32(sum[c], by[c % 2]));
+        PIN_MEM(total[c]);
+    }
+}
+
 INLINE __m256i min_sum(enum kern_type type, const uint8_t *w, const uint8_t *x, int c, int h)
 {
     const int pairs = type == KERN_Q2_K ? 8 : 4;
@@ -164,19 +177,15 @@ INLINE void block256(enum kern_type type, const uint8_t *w, const uint8_t *x, fl
             sub_block(type, w, x, sub, total);
             continue;
         }
-        const uint8_t *scale = w + tile_scales_at(type) + sub * ROWS * 4;
-        const __m256i by[2] = {load256(scale), load256(scale + 32)};
-        steps_split(w + sub * 8 * step_bytes(type), x + sub * 8 * COLS * 4, by, true, total);
+        sub_block_words(type, w, x, sub, total);
     }
+    const uint8_t *dx_at = x + (is_signed(type) ? 2 * SUPER * COLS : D256);
     for (int c = 0; c < COLS; c++) {
-        __m256 dx = broadcast(x + D256 + 4 * c);
+        __m256 dx = broadcast(dx_at + 4 * c);
         for (int h = 0; h < 2; h++) {
             float *to = acc + c * ROWS + 8 * h;
             __m256 d = _mm256_mul_ps(_mm256_loadu_ps(dw + 8 * h), dx);
-            __m256i t = total[2 * c + h];
-            if (is_signed(type)) /* the 128 of all weights, times scales and sums */
-                t = _mm256_sub_epi32(t, _mm256_slli_epi32(min_sum(type, w, x, c, h), 7));
-            __m256 s = _mm256_cvtepi32_ps(t);
+            __m256 s = _mm256_cvtepi32_ps(total[2 * c + h]);
             __m256 a = _mm256_fmadd_ps(d, s, _mm256_loadu_ps(to));
             if (has_min(type)) {
                 __m256 m = _mm256_mul_ps(_mm256_loadu_ps(dw + ROWS + 8 * h), dx);
@@ -219,7 +228,7 @@ INLINE void groups_of(enum kern_type type, const uint8_t *tile, const uint8_t *x
             else
                 block256(type, w, x, acc);
             w += tile_block_bytes(type);
-            x += group_block_bytes(kind);
+            x += group_block_bytes(type);
         }
     }
 }
@@ -302,7 +311,7 @@ void avx2_many(const struct kern_mul *m)
                 avx2_tile32(type, p, blocks, tile);
             else
                 avx2_tile256(type, p, blocks, tile);
-            multiply(tile, (const uint8_t *)m->act + group_offset(kind, k, groups, k0, 0), groups,
+            multiply(tile, (const uint8_t *)m->act + group_offset(type, k, groups, k0, 0), groups,
                      blocks, ahead, acc);
             for (size_t i = 0; i < ROWS; i++)
                 p[i] += bytes;

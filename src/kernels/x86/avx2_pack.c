@@ -11,14 +11,16 @@ size_t avx2_act_bytes(enum kern_type type, size_t n, size_t k)
     if (n <= FEW)
         return n * few_column_bytes(kind, k);
     size_t groups = (n + COLS - 1) / COLS;
-    return groups * (k / block_size(kind)) * group_block_bytes(kind);
+    return groups * (k / block_size(kind)) * group_block_bytes(type);
 }
 
+/* Of many columns, those for weights that are multiplied as words are packed as such. */
 enum kern_type avx2_act_as(enum kern_type type, size_t n)
 {
-    (void)n;
+    if (n > FEW && is_signed(type))
+        return type == KERN_IQ4_XS ? KERN_IQ4_XS : KERN_Q8_0;
     switch (type_act(type)) {
-    case ACT_32: return KERN_Q8_0;
+    case ACT_32: return n > FEW ? KERN_Q4_0 : KERN_Q8_0;
     case ACT_256: return KERN_Q6_K;
     default: return KERN_F32;
     }
@@ -208,18 +210,47 @@ static void group_block256(const float *const x[COLS], uint8_t *out)
     memcpy(out + D256, d, sizeof d);
 }
 
-static void pack_group(enum act_kind kind, const float *const x[COLS], size_t groups, size_t k,
+INLINE __m128i words_of_128(__m128i v, bool odd)
+{
+    return _mm_srai_epi16(odd ? v : _mm_slli_epi16(v, 8), 8);
+}
+
+/* A block of n elements as words. */
+static void group_block_words(const float *const x[COLS], size_t n, uint8_t *out)
+{
+    __m256i q[COLS][8];
+    float d[COLS];
+    for (int c = 0; c < COLS; c++) {
+        memset(q[c], 0, sizeof q[c]);
+        d[c] = x[c] ? quantise(x[c], n, q[c]) : 0;
+    }
+    for (size_t j = 0; j < n / 32; j++) {
+        __m256i part[COLS] = {q[0][j], q[1][j], q[2][j], q[3][j]};
+        __m128i v[8];
+        interleave(part, v);
+        for (int i = 0; i < 8; i++, out += 8 * COLS) {
+            put128(out, words_of_128(v[i], false));
+            put128(out + 4 * COLS, words_of_128(v[i], true));
+        }
+    }
+    memcpy(out, d, sizeof d);
+}
+
+static void pack_group(enum kern_type type, const float *const x[COLS], size_t groups, size_t k,
                        size_t g, uint8_t *out)
 {
+    const enum act_kind kind = type_act(type);
     size_t block = block_size(kind);
     for (size_t i = 0; i < k; i += block) {
         size_t k0 = i / CHUNK * CHUNK;
         uint8_t *to =
-            out + group_offset(kind, k, groups, k0, g) + (i - k0) / block * group_block_bytes(kind);
+            out + group_offset(type, k, groups, k0, g) + (i - k0) / block * group_block_bytes(type);
         const float *at[COLS];
         for (int c = 0; c < COLS; c++)
             at[c] = x[c] ? x[c] + i : NULL;
-        if (kind == ACT_32)
+        if (is_signed(type))
+            group_block_words(at, block, to);
+        else if (kind == ACT_32)
             group_block32(at, to);
         else
             group_block256(at, to);
@@ -258,6 +289,6 @@ void avx2_act_pack(enum kern_type type, const float *x, size_t x_stride, size_t 
         const float *col[COLS];
         for (size_t i = 0; i < COLS; i++)
             col[i] = c + i < c1 ? x + (c + i) * x_stride : NULL;
-        pack_group(kind, col, (n + COLS - 1) / COLS, k, c / COLS, out);
+        pack_group(type, col, (n + COLS - 1) / COLS, k, c / COLS, out);
     }
 }

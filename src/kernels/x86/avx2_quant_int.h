@@ -13,13 +13,15 @@
  *   of 32:  q [8][COLS] int8[4]; d float[COLS]; s float[COLS]; sum float[COLS]
  *   of 256: q [64][COLS] int8[4]; lanes [16][COLS] int16[2]: the sums of a sub-block's bytes
  *           0 and 1 of every four, and of 2 and 3; pairs16 [8][COLS] int16[2]: sums of sub-blocks
- *           2i and 2i + 1 of 16; pairs32 [4][COLS] int16[2]: the same of 32; d float[COLS] */
+ *           2i and 2i + 1 of 16; pairs32 [4][COLS] int16[2]: the same of 32; d float[COLS]
+ * and for weights of full bytes, which are multiplied as words, with n elements in a block:
+ *   q [n / 2][COLS] int16[2]: elements 4i and 4i + 2, then 4i + 1 and 4i + 3; d float[COLS] */
 #ifndef WEIR_AVX2_QUANT_INT_H
 #define WEIR_AVX2_QUANT_INT_H
 
 #include "avx2_block_int.h"
 
-#define FEW 7     /* columns up to which unpacking a tile does not pay */
+#define FEW 5     /* columns up to which unpacking a tile does not pay */
 #define AT_ONCE 4 /* of them multiplied with a block while it is in registers */
 #define ROWS 16
 #define COLS 4
@@ -41,21 +43,23 @@ static inline size_t few_column_bytes(enum act_kind kind, size_t k)
     return round_up(k + round_up(k / SUPER * 4, 64) + k / SUPER * FEW256_SUMS, 64);
 }
 
-INLINE size_t group_block_bytes(enum act_kind kind)
-{
-    return kind == ACT_32 ? GROUP32 : GROUP256;
-}
-
 INLINE size_t block_size(enum act_kind kind)
 {
     return kind == ACT_32 ? BLOCK : SUPER;
 }
 
-/* Where group g of `groups` stands in the chunk that begins at element k0. */
-INLINE size_t group_offset(enum act_kind kind, size_t k, size_t groups, size_t k0, size_t g)
+INLINE size_t group_block_bytes(enum kern_type type)
 {
-    size_t len = k - k0 < CHUNK ? k - k0 : CHUNK, block = block_size(kind);
-    return (k0 / block * groups + len / block * g) * group_block_bytes(kind);
+    if (is_signed(type))
+        return (2 * block_size(type_act(type)) + 4) * COLS;
+    return type_act(type) == ACT_32 ? GROUP32 : GROUP256;
+}
+
+/* Where group g of `groups` stands in the chunk that begins at element k0. */
+INLINE size_t group_offset(enum kern_type type, size_t k, size_t groups, size_t k0, size_t g)
+{
+    size_t len = k - k0 < CHUNK ? k - k0 : CHUNK, block = block_size(type_act(type));
+    return (k0 / block * groups + len / block * g) * group_block_bytes(type);
 }
 
 /* ---- vectors ---- */
@@ -216,7 +220,7 @@ INLINE void store8(const struct kern_mul *m, size_t r, size_t c, __m256 v)
 }
 
 /* ---- a tile: 16 rows of a chunk, unpacked ----
- * Weights are unsigned; what has a full byte, with 128 added, is split in two nibbles.
+ * Weights are unsigned bytes; what has a full byte, signed words.
  * A block of 32: w [8][ROWS] 4 bytes; d float[ROWS], min float[ROWS].
  * A super-block: w [64][ROWS] 4 bytes; scales [8 or 16][ROWS] int16[2], twice the same;
  * minima [4 or 8][ROWS] int16[2], of sub-blocks 2i and 2i + 1; d float[ROWS], min float[ROWS]. */
@@ -224,7 +228,7 @@ INLINE void store8(const struct kern_mul *m, size_t r, size_t c, __m256 v)
 #define TILE_MINS (8 * ROWS * 4)
 #define TILE_MAX (CHUNK / SUPER * (2 * SUPER * ROWS + TILE_SCALES + TILE_MINS + 2 * ROWS * 4))
 
-/* Bytes of a step of 4: [ROWS] 4 bytes, or the low nibbles so and then the high ones. */
+/* Bytes of a step of four elements: [ROWS] 4 bytes, or words 0 and 2 so and then 1 and 3. */
 INLINE size_t step_bytes(enum kern_type type)
 {
     return is_signed(type) ? 2 * ROWS * 4 : ROWS * 4;
@@ -263,6 +267,12 @@ INLINE void transpose8(const uint8_t *const *p, size_t at, __m256i v[4])
     v[1] = _mm256_unpackhi_epi64(ab0, cd0);
     v[2] = _mm256_unpacklo_epi64(ab1, cd1);
     v[3] = _mm256_unpackhi_epi64(ab1, cd1);
+}
+
+/* Bytes 0 and 2 of every dword as words, or bytes 1 and 3. */
+INLINE __m256i words_of(__m256i v, bool odd)
+{
+    return _mm256_srai_epi16(odd ? v : _mm256_slli_epi16(v, 8), 8);
 }
 
 INLINE void put256(uint8_t *p, __m256i v)

@@ -2,7 +2,7 @@
  * layout (avx2_quant_int.h). Called by avx2_many for every 16 rows and chunk of k. */
 #include "avx2_quant_int.h"
 
-/* Eight rows of a step: values, or signed bytes of full range. */
+/* Eight rows of a step: values as bytes, or as words. */
 INLINE void put8(enum kern_type type, uint8_t *tile, size_t step, size_t half, __m256i v)
 {
     uint8_t *p = tile + step * step_bytes(type) + half * 32;
@@ -10,9 +10,8 @@ INLINE void put8(enum kern_type type, uint8_t *tile, size_t step, size_t half, _
         put256(p, v);
         return;
     }
-    v = _mm256_xor_si256(v, _mm256_set1_epi8(-128));
-    put256(p, low_bits(v, 15));
-    put256(p + ROWS * 4, high_nibbles(v));
+    put256(p, words_of(v, false));
+    put256(p + ROWS * 4, words_of(v, true));
 }
 
 /* Eight rows of scales. */
@@ -238,8 +237,6 @@ INLINE void tile_scales(enum kern_type type, const uint8_t *const *p, size_t at,
         } else {
             put_scales(scales, j, half, zip(a, a));
         }
-        if (type == KERN_IQ4_XS && j % 2)
-            put_scales(minima, j / 2, half, zip(low_half(s[j - 1]), a));
         if (type == KERN_Q2_K)
             put_scales(minima, j, half, zip(low_half(m[j]), high_half(m[j])));
         else if (has_min(type) && j % 2)

@@ -1,0 +1,238 @@
+"""test_connections.py: the real server under thousands of connections: idle, slow, too many, and piled up on one."""
+import pathlib
+import resource
+import selectors
+import socket
+import threading
+import time
+
+from cloud import connected
+from harness import WEIR, Provider, Weir, make_home, run, skip, test
+
+MANY = 4000
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+# The server's descriptors and ours: each process has its own limit.
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+enough = hard == resource.RLIM_INFINITY or hard >= MANY + 2000
+SANITIZED = b"__asan_init" in pathlib.Path(WEIR).read_bytes() or b"__tsan_init" in pathlib.Path(WEIR).read_bytes()
+ASK = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def memory(v):
+    text = pathlib.Path(f"/proc/{v.child.pid}/status").read_text()
+    return int([x for x in text.splitlines() if x.startswith("VmRSS")][0].split()[1]) * 1024
+
+
+def descriptors(v):
+    return len(list(pathlib.Path(f"/proc/{v.child.pid}/fd").iterdir()))
+
+
+def dial(v):
+    return socket.create_connection(("127.0.0.1", v.port), timeout=30)
+
+
+def one(s):
+    """One answer from a connection that stays open."""
+    out = b""
+    while b"\r\n\r\n" not in out:
+        chunk = s.recv(65536)
+        assert chunk, out
+        out += chunk
+    head, body = out.split(b"\r\n\r\n", 1)
+    n = int([x for x in head.split(b"\r\n") if x.lower().startswith(b"content-length:")][0].split(b":")[1])
+    while len(body) < n:
+        body += s.recv(65536)
+    return head
+
+
+def percentile(times, p):
+    return sorted(times)[int(p * (len(times) - 1))] * 1000
+
+
+def good_requests(v, seconds, rate=100):
+    """Times of requests on a few kept connections."""
+    times, pool = [], [dial(v) for _ in range(4)]
+    began = time.time()
+    for i in range(int(seconds * rate)):
+        due = began + i / rate
+        time.sleep(max(0, due - time.time()))
+        t = time.time()
+        pool[i % 4].sendall(ASK)
+        assert one(pool[i % 4]).startswith(b"HTTP/1.1 200 ")
+        times.append(time.time() - t)
+    for s in pool:
+        s.close()
+    return times
+
+
+@test
+def four_thousand_idle_connections_cost_4_kib_each_at_most():
+    if not enough:
+        return skip("idle connections", f"at most {hard} descriptors are allowed here")
+    v = Weir(make_home())
+    with dial(v) as s:
+        s.sendall(ASK)
+        one(s)
+    fds, before = descriptors(v), memory(v)
+    held = [dial(v) for _ in range(MANY)]
+    for s in held:
+        s.sendall(ASK)
+    for s in held:
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    each = (memory(v) - before) / MANY
+    print(f"  {each:.0f} bytes a connection")
+    assert SANITIZED or each <= 4096, each
+    # All of them are as good as new.
+    for s in held[::50]:
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    for s in held:
+        s.close()
+    end = time.time() + 5
+    while descriptors(v) > fds and time.time() < end:
+        time.sleep(0.05)
+    assert descriptors(v) <= fds, (descriptors(v), fds)
+    assert v.stop() == 0
+
+
+class Slow(threading.Thread):
+    """Connections that send a byte of a header now and then, and begin again when they are cut."""
+
+    def __init__(self, v, n, every):
+        super().__init__(daemon=True)
+        self.v, self.n, self.every, self.over, self.cut = v, n, every, threading.Event(), 0
+        self.socks = {}
+        self.sel = selectors.DefaultSelector()
+        for _ in range(n):
+            self.begin()
+
+    def begin(self):
+        s = dial(self.v)
+        s.setblocking(False)
+        s.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        self.socks[s] = True
+        self.sel.register(s, selectors.EVENT_READ)
+
+    def run(self):
+        per_round = max(1, int(self.n * 0.05 / self.every))
+        order = list(self.socks)
+        at = 0
+        while not self.over.wait(0.05):
+            for _ in range(per_round):
+                s = order[at % len(order)]
+                at += 1
+                try:
+                    s.send(b"x")
+                except OSError:
+                    pass
+            for key, _ in self.sel.select(0):
+                s = key.fileobj
+                self.sel.unregister(s)
+                self.socks.pop(s)
+                s.close()
+                self.cut += 1
+                self.begin()
+                order = list(self.socks)
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        for s in self.socks:
+            s.close()
+
+
+@test
+def four_thousand_slow_connections_hold_up_nobody():
+    if not enough:
+        return skip("slow connections", f"at most {hard} descriptors are allowed here")
+    v = Weir(make_home())
+    slow = Slow(v, MANY, 4)
+    slow.start()
+    try:
+        times = good_requests(v, 13)
+    finally:
+        slow.stop()
+    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+    print(f"  p50 {p50:.2f} ms, p99 {p99:.2f} ms; {slow.cut} slow ones were cut")
+    assert slow.cut >= MANY, "a header may take 10 s"
+    assert SANITIZED or p99 <= 50, (p50, p99)
+    assert v.stop() == 0
+
+
+@test
+def beyond_the_limit_the_answer_is_503():
+    v = Weir(make_home(), args=["--connections", "50"])
+    held = [dial(v) for _ in range(50)]
+    for s in held:
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    for _ in range(300):
+        with dial(v) as s:
+            out = b""
+            while chunk := s.recv(4096):
+                out += chunk
+            assert out.startswith(b"HTTP/1.1 503 ") and b"retry-after: " in out.lower(), out
+    for s in held:
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    held.pop().close()
+    time.sleep(0.1)
+    with dial(v) as s:
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    assert v.stop() == 0
+
+
+@test
+def a_stream_leaves_the_connection_open():
+    v = connected(Provider())
+    body = b'{"model":"openai/ok","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    with dial(v) as s:
+        for _ in range(3):
+            s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                      b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            out = b""
+            while not out.endswith(b"\r\n0\r\n\r\n"):
+                chunk = s.recv(65536)
+                assert chunk, out
+                out += chunk
+            assert out.startswith(b"HTTP/1.1 200 ") and b"data: [DONE]" in out, out
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    # A client of HTTP/1.0 gets the same text, whose end is the connection's.
+    with dial(v) as s:
+        s.sendall(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" %
+                  len(body) + body)
+        out = b""
+        while chunk := s.recv(65536):
+            out += chunk
+        head, text = out.split(b"\r\n\r\n", 1)
+        assert b"chunked" not in head.lower() and text.startswith(b"data: ") and text.endswith(b"data: [DONE]\n\n"), out
+    assert v.stop() == 0
+
+
+@test
+def few_descriptors_mean_fewer_connections_not_a_standstill():
+    low = 200
+    v = Weir(make_home(), prefix=["prlimit", f"--nofile={low}:{low}"])
+    held = []
+    answers = set()
+    for _ in range(150):
+        s = dial(v)
+        s.sendall(ASK)
+        try:
+            answers.add(one(s)[:12])
+        except (AssertionError, ConnectionError):
+            answers.add(b"closed")
+        held.append(s)
+    assert b"HTTP/1.1 200" in answers and b"HTTP/1.1 503" in answers and b"closed" not in answers, answers
+    for s in held:
+        s.close()
+    time.sleep(0.2)
+    with dial(v) as s:
+        s.sendall(ASK)
+        assert one(s).startswith(b"HTTP/1.1 200 ")
+    assert v.stop() == 0
+
+
+run()
