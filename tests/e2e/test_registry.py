@@ -15,7 +15,7 @@ import threading
 import time
 import zipfile
 
-from harness import WEIR, environment, run, skip, test, weir
+from harness import MODEL, WEIR, Weir, environment, make_home, run, skip, test, weir
 
 scratch = pathlib.Path(tempfile.mkdtemp(prefix="weir-registry-"))
 MIB = 1 << 20
@@ -768,6 +768,26 @@ def models_of_other_programs_are_used_where_they_lie():
     assert now["store"] == "weir", now  # weir's own name wins
     assert call(["rm", "tiny:1b"], home, env).returncode == 0
     assert listed(home, env)["tiny:1b"]["store"] == "ollama" and pathlib.Path(got["tiny:1b"]["path"]).exists()
+
+
+@test
+def a_model_in_the_store_of_ollama_answers():
+    whole_model = pathlib.Path(make_home(), "models", f"{MODEL}.gguf")
+    data, root, home = whole_model.read_bytes(), scratch / "answering/.ollama/models", fresh_home()
+    ollama_store(root, {"registry.ollama.ai/library/theirs/1b": {"model": data}})
+    env = {"HOME": str(scratch / "answering")}
+    p = call(["ask", "-m", "theirs:1b", "-q", "-n", "4", "-t", "0", "hello"], home, env)
+    assert p.returncode == 0 and p.out.strip(), p.err
+    w = Weir(home, env=env)
+    _, text = w.call("GET", "/v1/models")
+    assert "theirs:1b" in text, text
+    r, said = w.chat("hello", model="theirs:1b", max_tokens=4)
+    assert r.status == 200 and said["choices"][0]["message"]["content"], said
+    assert call(["create", "ours", "-f", "-"], home, env, "FROM theirs:1b\nSYSTEM x\n").returncode == 0
+    _, text = w.call("GET", "/v1/models")  # a model made meanwhile is seen
+    assert '"ours"' in text, text
+    w.stop()
+    assert list(root.rglob("*.part")) == [] and not (pathlib.Path(home) / "models" / "theirs:1b.gguf").exists()
 
 
 @test
