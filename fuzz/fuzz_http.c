@@ -21,8 +21,31 @@ static void mix(struct seen *s, struct str b)
     s->hash = (s->hash ^ b.n) * 1099511628211u;
 }
 
+/* What a streamed body was handed on as. */
+static struct buf streamed;
+
+static void stream(void *ctx, struct str bytes)
+{
+    assert(bytes.n > 0);
+    buf_str_add(&streamed, bytes);
+}
+
+/* In small pieces, the body is handed on instead of being kept. */
+static void begin(struct http_in *in, bool sink)
+{
+    http_in_init(in, 4096);
+    if (sink)
+        in->sink = stream;
+    buf_init(&streamed, 4096);
+}
+
 static void take(struct seen *s, struct http_in *in)
 {
+    if (in->sink) {
+        assert(in->body.n == 0);
+        buf_str_add(&in->body, buf_str(&streamed));
+        buf_done(&streamed);
+    }
     s->requests++;
     assert(in->path.n > 0 && (in->path.p[0] == '/' || str_is(buf_str(&in->path), "*")));
     assert(in->body.n <= in->max_body);
@@ -82,7 +105,7 @@ static struct seen parse(const uint8_t *data, size_t size, size_t piece)
     struct seen s = {1469598103934665603u, 0};
     struct http_in *in = malloc(sizeof *in);
     assert(in);
-    http_in_init(in, 4096);
+    begin(in, piece < size);
     size_t at = 0, began = 0;
     for (;;) {
         size_t n = size - at < piece ? size - at : piece, used = 0;
@@ -95,7 +118,7 @@ static struct seen parse(const uint8_t *data, size_t size, size_t piece)
                 compare(str_n((const char *)data + began, at - began), in);
             began = at;
             http_in_done(in);
-            http_in_init(in, 4096);
+            begin(in, piece < size);
         } else if (step == IN_BAD) {
             assert(in->status >= 400 && in->why);
             mix(&s, str_of(in->why));
@@ -107,6 +130,7 @@ static struct seen parse(const uint8_t *data, size_t size, size_t piece)
         }
     }
     http_in_done(in);
+    buf_done(&streamed);
     free(in);
     return s;
 }

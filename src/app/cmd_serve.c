@@ -23,6 +23,15 @@ int cmd_serve(const struct settings *s, int argc, char **argv)
         return command_fail(&e);
     }
     printf("weir is ready: %s\n", h->address);
+    for (size_t i = 1; i < net_server_listeners(h->tcp); i++) {
+        const char *why = net_server_failed_at(h->tcp, i);
+        if (why)
+            fprintf(stderr, "weir: not listening on %s: %s\n", net_server_address_at(h->tcp, i),
+                    why);
+        else
+            printf("also at %s port %d\n", net_server_address_at(h->tcp, i),
+                   net_server_port_at(h->tcp, i));
+    }
     fflush(stdout);
     house_run(h);
     house_free(h);

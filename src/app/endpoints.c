@@ -3,8 +3,11 @@
 #include "endpoints.h"
 
 #include "keys.h"
+#include "llama.h"
+#include "lmstudio.h"
 #include "manage.h"
 #include "models.h"
+#include "ollama.h"
 #include "page.h"
 #include "pipeline.h"
 #include "responses.h"
@@ -48,6 +51,10 @@ static void health(struct house *h, struct net_req *r)
         WIRE_OPENAI, FACE_NATIVE                                                                   \
     }
 
+#define OLLAMA FORM(WIRE_OLLAMA_CHAT)
+
+#define LLAMA FORM(WIRE_LLAMA_COMPLETION)
+
 static const struct endpoint table[] = {
     {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), ASKS},
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
@@ -59,6 +66,41 @@ static const struct endpoint table[] = {
     {"GET", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_get},
     {"DELETE", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_delete},
     {"POST", "/v1/responses/", NULL, FORM(WIRE_RESPONSES), ASKS, responses_post},
+    {"POST", "/v1/completions", NULL, FORM(WIRE_COMPLETIONS), ASKS},
+    {"POST", "/api/chat", NULL, FORM(WIRE_OLLAMA_CHAT), ASKS},
+    {"POST", "/api/generate", NULL, FORM(WIRE_OLLAMA_GENERATE), ASKS},
+    {"POST", "/api/embed", NULL, FORM(WIRE_OLLAMA_EMBED), ASKS},
+    {"POST", "/api/embeddings", NULL, FORM(WIRE_OLLAMA_EMBEDDINGS), ASKS},
+    {"GET", "/api/version", ollama_version, OLLAMA, OPEN},
+    {"GET", "/api/tags", ollama_tags, OLLAMA, ASKS},
+    {"GET", "/api/ps", ollama_ps, OLLAMA, ASKS},
+    {"POST", "/api/show", ollama_show, OLLAMA, ASKS},
+    {"POST", "/api/copy", ollama_copy, OLLAMA, ASKS},
+    {"DELETE", "/api/delete", ollama_delete, OLLAMA, ASKS},
+    {"POST", "/api/pull", ollama_pull, OLLAMA, ASKS},
+    {"POST", "/api/push", ollama_push, OLLAMA, ASKS},
+    {"POST", "/api/create", ollama_create, OLLAMA, ASKS},
+    {"HEAD", "/api/blobs/", NULL, OLLAMA, ASKS, ollama_blob_get},
+    {"POST", "/api/blobs/", NULL, OLLAMA, ASKS, ollama_blob_put},
+    {"POST", "/completion", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
+    {"POST", "/completions", NULL, FORM(WIRE_LLAMA_COMPLETION), ASKS},
+    {"POST", "/infill", NULL, FORM(WIRE_LLAMA_INFILL), ASKS},
+    {"GET", "/props", llama_props, LLAMA, ASKS},
+    {"GET", "/slots", llama_slots, LLAMA, ASKS},
+    {"GET", "/metrics", llama_metrics, LLAMA, ASKS},
+    {"POST", "/tokenize", llama_tokenize, LLAMA, ASKS},
+    {"POST", "/detokenize", llama_detokenize, LLAMA, ASKS},
+    {"POST", "/apply-template", llama_apply_template, LLAMA, ASKS},
+    {"POST", "/v1/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v1/reranking", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/v2/rerank", llama_rerank, FORM(WIRE_OPENAI), ASKS},
+    {"POST", "/api/v1/chat", NULL, FORM(WIRE_LMSTUDIO), ASKS},
+    {"GET", "/api/v1/models", lmstudio_models, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/load", lmstudio_load, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/unload", lmstudio_unload, FORM(WIRE_LMSTUDIO), ASKS},
+    {"POST", "/api/v1/models/download", lmstudio_download, FORM(WIRE_LMSTUDIO), ASKS},
+    {"GET", "/api/v1/models/download/status/", NULL, FORM(WIRE_LMSTUDIO), ASKS, lmstudio_status},
     {"GET", "/health", health, NATIVE, OPEN},
     {"POST", "/weir/v1/chat", NULL, NATIVE, ASKS},
     {"POST", "/weir/v1/route", NULL, {WIRE_OPENAI, FACE_ROUTE}, ASKS},
@@ -104,6 +146,10 @@ static struct face face_of(struct str path)
 {
     if (str_starts(path, STR("/v1/messages")))
         return (struct face)FORM(WIRE_ANTHROPIC);
+    if (str_starts(path, STR("/api/v1/")))
+        return (struct face)FORM(WIRE_LMSTUDIO);
+    if (str_starts(path, STR("/api/")))
+        return (struct face)OLLAMA;
     if (str_starts(path, STR("/v1/")))
         return (struct face)FORM(WIRE_OPENAI);
     return PIPELINE_NATIVE;
@@ -148,10 +194,21 @@ static void serve(struct call *c)
             pipeline_start(c->h, c->r, c->face, c->trusted, c->caller);
         return;
     }
-    if (other)
+    bool root = get && str_is(path, "/");
+    if (root && str_find(net_req_header(c->r, "accept"), STR("text/html"), 0) == SIZE_MAX)
+        ollama_root(c->h, c->r); /* a program asks who is there; a browser gets the page */
+    else if (other)
         wrong_method(c->r, other);
     else if (!get || !page_serve(c->r))
         refuse(c->r, face_of(path), ERR_NOT_FOUND, "there is no such path");
+}
+
+size_t endpoints_body_limit(void *house, struct str method, struct str path)
+{
+    if (str_is(method, "POST") && str_starts(path, STR("/api/blobs/")))
+        return NET_BODY_STREAM;
+    return str_is(path, "/v1/embeddings") || str_is(path, "/api/embed") ? (size_t)64 << 20
+                                                                        : (size_t)8 << 20;
 }
 
 void endpoints_public(void *house, struct net_req *r)

@@ -9,4 +9,7 @@ void endpoints_public(void *house, struct net_req *r);
 /* A request over the owner's Unix socket: the same user, by the file's mode. */
 void endpoints_local(void *house, struct net_req *r);
 
+/* net_server_params.body_limit: uploads are streamed. */
+size_t endpoints_body_limit(void *house, struct str method, struct str path);
+
 #endif

@@ -46,6 +46,7 @@ struct flow {
     struct privacy_decision zone;
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
+    bool waits;               /* it was not loaded then */
     uint64_t hold_ns;         /* when the answering model was asked for */
     int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "endpoints.h"
+#include "jobs.h"
 #include "keys.h"
 #include "log.h"
 #include "models.h"
@@ -17,6 +18,7 @@
 
 #define DRAIN_MS 30000
 #define MAX_LIST 64
+#define MAX_LISTEN 8
 
 /* ---- lists from settings ---- */
 
@@ -200,6 +202,20 @@ static int connections_within(int wanted)
     return files > 2 * others ? (int)(files - others) : (int)(files / 2);
 }
 
+/* Where else to listen: the other sockets that were handed over, and where the programs that weir
+ * stands in for are looked for. */
+static size_t further(const struct settings *s, const char *host, const struct net_inherited *given,
+                      size_t ngiven, struct net_listen out[MAX_LISTEN])
+{
+    static const int usual[] = {11434, 1234, 8080}; /* Ollama, LM Studio, llama-server */
+    size_t n = 0;
+    for (size_t i = 1; i < ngiven && n < MAX_LISTEN; i++)
+        out[n++] = (struct net_listen){.fd = given[i].fd};
+    for (size_t i = 0; s->stand_in && i < 3 && n < MAX_LISTEN; i++)
+        out[n++] = (struct net_listen){.host = host, .port = usual[i], .optional = true};
+    return n;
+}
+
 static int listen_tcp(struct house *h, struct err *e)
 {
     const struct settings *s = h->s;
@@ -214,8 +230,18 @@ static int listen_tcp(struct house *h, struct err *e)
         rc = list_split(s->allow_host, &h->hosts, e);
     if (rc)
         return rc;
+    struct net_listen also[MAX_LISTEN];
+    struct net_inherited given[MAX_LISTEN];
+    int ngiven = net_inherited(given, MAX_LISTEN, e);
+    if (ngiven < 0)
+        return ngiven;
+    size_t nalso = further(s, host, given, (size_t)ngiven, also);
     struct net_server_params p = {.host = host,
                                   .port = (int)s->port,
+                                  .fd = ngiven ? given[0].fd : 0,
+                                  .also = also,
+                                  .nalso = nalso,
+                                  .body_limit = endpoints_body_limit,
                                   .max_connections = connections_within((int)s->connections),
                                   .allow_origins = (const char *const *)h->origins,
                                   .allow_hosts = (const char *const *)h->hosts,
@@ -295,6 +321,7 @@ void house_free(struct house *h)
         net_server_close(h->local);
     if (h->tcp)
         net_server_close(h->tcp);
+    jobs_end(h);
     models_free(h->models);
     keys_free(h->keys);
     provider_table_free(h->providers);

@@ -14,6 +14,7 @@
 
 struct models;
 struct keys;
+struct job;
 struct flow;
 
 struct house {
@@ -25,6 +26,8 @@ struct house {
     struct egress *egress;
     struct provider_table *providers;
     struct models *models;
+    struct job *jobs; /* pulls and the like */
+    unsigned long long job_number;
     struct keys *keys; /* who may call */
     struct fit_machine
         machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */

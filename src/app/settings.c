@@ -76,6 +76,8 @@ static const struct option table[] = {
      "address to listen on; beyond loopback an API key is required"},
     {"port", 'p', OPTION_INT, AT(port), "N", "9347", 0, 65535, CMD_SERVE | CMD_HELLO, true,
      "port to listen on; 0: any free one"},
+    {"stand-in", 0, OPTION_BOOL, AT(stand_in), NULL, "false", 0, 0, CMD_SERVE, true,
+     "listen where Ollama, LM Studio and llama-server do as well: ports 11434, 1234 and 8080"},
     {"api-key", 0, OPTION_TEXT, AT(api_key), "KEY", NULL, 0, 0, 0, true,
      "key that clients must send (file or environment only: a command line is public)"},
     {"allow-origin", 0, OPTION_TEXT, AT(allow_origin), "ORIGIN,...", NULL, 0, 0, CMD_SERVE, true,

@@ -51,7 +51,7 @@ struct settings {
     char *host, *api_key, *allow_origin, *allow_host;
     int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk;
     char *cache_type;
-    bool offline;
+    bool offline, stand_in;
     /* the request */
     char *model, *system, *preset, *zone, *conversation;
     double temperature, top_p, min_p;

@@ -190,9 +190,11 @@ void scheduler_note_speed(struct engine *en, size_t decoding, size_t prefilled, 
 
 /* ---- pace.c ---- */
 struct pace {
-    double fixed_ns, token_ns, position_ns; /* of a step; a token; each position that it sees */
-    double depth_share;                     /* the last by the second, by the model's shape */
-    bool deep;                              /* the last was measured */
+    double fixed_ns, token_ns; /* of a step; of a token with nothing before it */
+    double depth;              /* what a position that a token sees costs, in tokens */
+    double depth_shape;        /* the same by the model's shape */
+    double n, x, y, xx, xy;    /* steps, their sizes in tokens and times: sums, the latest most */
+    unsigned turn;
 };
 void pace_init(struct pace *p, const struct model *m, int threads);
 /* Nanoseconds of so many tokens that see so many positions together: more of them in a step, and as
@@ -202,6 +204,8 @@ double pace_cost(const struct pace *p, double tokens, double seen);
 /* The tokens, from `depth` on, that take so long in a step that there is anyway; at least 1. */
 size_t pace_tokens(const struct pace *p, double ns, size_t depth);
 void pace_learn(struct pace *p, double tokens, double seen, double ns);
+/* A factor on what a step may take, 1 or a little more in turn. */
+double pace_vary(struct pace *p);
 
 /* ---- admit.c ---- */
 struct caller {

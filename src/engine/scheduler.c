@@ -365,16 +365,16 @@ static void count_batch(const struct engine *en, double *tokens, double *seen)
 
 /* What the prompts' part of a step may take. Where a step takes long whatever is in it, it has to
  * be worth it, and reading has to go on all the same. */
-static double prefill_ns(const struct engine *en, size_t decoding)
+static double prefill_ns(struct engine *en, size_t decoding)
 {
-    double step = en->hurried ? ENGINE_STEP_NS / 2 : ENGINE_STEP_NS, tokens, seen;
-    double fixed = en->pace.fixed_ns;
+    double step = (en->hurried ? 0.5 : 1) * pace_vary(&en->pace) * ENGINE_STEP_NS, tokens, seen;
+    double fixed = en->pace.fixed_ns, most = ENGINE_LIMIT_NS;
+    if (decoding == 0 && 3 * fixed < step)
+        return step - fixed;
     if (decoding == 0)
-        return fixed < step / 2 ? step - fixed : step / 2;
+        return 2 * fixed < most ? 2 * fixed : most;
     count_batch(en, &tokens, &seen);
-    double whole = 2 * fixed < step              ? step
-                   : 2 * fixed < ENGINE_LIMIT_NS ? 2 * fixed
-                                                 : ENGINE_LIMIT_NS;
+    double whole = 2 * fixed < step ? step : 2 * fixed < most ? 2 * fixed : most;
     double rest = whole - pace_cost(&en->pace, tokens, seen);
     return rest > step / 4 ? rest : step / 4;
 }
@@ -394,7 +394,7 @@ static bool broken_off(struct engine *en, int rc, double tokens, double seen, ui
     if (rc != ERR_CANCELLED && rc != ERR_TIMEOUT)
         return false;
     double part = model_run_progress(en->fwd);
-    if (rc == ERR_TIMEOUT && part > 0)
+    for (int i = 0; i < 2 && rc == ERR_TIMEOUT && part > 0; i++) /* it counts for two */
         pace_learn(&en->pace, tokens, seen, (double)ns / part);
     en->hurried = rc == ERR_CANCELLED;
     en->decode_first = rc == ERR_TIMEOUT;

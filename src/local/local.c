@@ -89,7 +89,7 @@ static void find_caps(struct local *l)
         .chat = l->face->tmpl != NULL,
         .raw = true,
         .embed = model_pooling(m) != MODEL_POOL_RANK,
-        .infill = local_fim_known(&l->fim),
+        .infill = local_fim_known(&l->fim) || l->face->traits.infill,
         .tools = l->face->tools,
         .reasoning = l->face->tmpl && l->face->traits.reasoning,
         .json = true,

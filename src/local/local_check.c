@@ -85,7 +85,7 @@ int local_check(const struct local *l, const struct local_face *f, const struct 
     if (!l->caps.raw)
         return err_set(e, ERR_UNSUPPORTED, "model '%s' writes no text: it only gives embeddings",
                        l->name);
-    if (req->kind == GEN_INFILL && !l->caps.infill)
+    if (req->kind == GEN_INFILL && !l->caps.infill && !f->traits.infill)
         return err_set(e, ERR_UNSUPPORTED, "infill: model '%s' cannot fill in the middle", l->name);
     int rc = check_count(l, req, e);
     return rc || req->kind != GEN_CHAT ? rc : local_check_chat(l, f, req, e);

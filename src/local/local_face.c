@@ -67,7 +67,8 @@ int local_face_get(struct local *l, const struct gen_req *req, struct local_face
                    struct err *e)
 {
     struct local_face *f = NULL;
-    if (!req->tmpl.n || req->kind != GEN_CHAT || str_eq(req->tmpl, l->face->source)) {
+    if (!req->tmpl.n || (req->kind != GEN_CHAT && req->kind != GEN_INFILL) ||
+        str_eq(req->tmpl, l->face->source)) {
         *out = counted(l->face);
         return 0;
     }

@@ -104,6 +104,8 @@ int local_encode_chat(const struct local *l, const struct tmpl_out *text, struct
                       struct err *e);
 /* The i-th of its bare prompts. */
 struct gen_prompt local_raw_prompt(const struct gen_req *req, size_t i);
+int local_render_infill(struct local *l, const struct local_face *f, const struct gen_req *req,
+                        struct tmpl_out *text, struct tok_ids *ids, struct err *e);
 int local_render_raw(const struct local *l, const struct gen_prompt *p, struct tmpl_out *text,
                      struct tok_ids *ids, struct err *e);
 

@@ -222,7 +222,7 @@ static int prepare(struct local *l, const struct gen_req *req, struct local_prom
     else if (req->kind == GEN_RAW)
         rc = prepare_raw(l, req, &text, p, e);
     else
-        rc = local_infill(l, req, &text, &p->ids, e);
+        rc = local_render_infill(l, p->face, req, &text, &p->ids, e);
     if (req->kind == GEN_INFILL)
         p->prompts[0].n = p->ids.n;
     tmpl_out_done(&text);

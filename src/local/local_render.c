@@ -112,6 +112,16 @@ int local_render_raw(const struct local *l, const struct gen_prompt *p, struct t
     return rc ? rc : never_empty(l, ids, from, e);
 }
 
+/* A model whose vocabulary has no marks for it may have a template that says how. */
+int local_render_infill(struct local *l, const struct local_face *f, const struct gen_req *req,
+                        struct tmpl_out *text, struct tok_ids *ids, struct err *e)
+{
+    if (local_fim_known(&l->fim) || !f->traits.infill)
+        return local_infill(l, req, text, ids, e);
+    int rc = local_render_chat(l, f, req, true, text, e);
+    return rc ? rc : local_encode_chat(l, text, ids, e);
+}
+
 int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *text,
                  struct tok_ids *ids, struct err *e)
 {
@@ -119,11 +129,14 @@ int local_render(struct local *l, const struct gen_req *req, struct tmpl_out *te
     struct gen_prompt bare = local_raw_prompt(req, 0);
     if (req->kind == GEN_RAW)
         return local_render_raw(l, &bare, text, ids, e);
-    if (req->kind == GEN_INFILL)
-        return local_infill(l, req, text, ids, e);
     int rc = local_face_get(l, req, &f, e);
     if (rc)
         return rc;
+    if (req->kind == GEN_INFILL) {
+        rc = local_render_infill(l, f, req, text, ids, e);
+        local_face_put(f);
+        return rc;
+    }
     rc = f->tmpl ? local_render_chat(l, f, req, true, text, e) : local_check_chat(l, f, req, e);
     if (!rc)
         rc = local_encode_chat(l, text, ids, e);

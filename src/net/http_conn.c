@@ -520,8 +520,10 @@ void conn_accept(struct listener *l)
 {
     struct net_server *s = l->s;
     struct http_conn *c = new_conn(l);
-    if (!c)
-        return; /* the client stays in the backlog; the next arrival tries again */
+    if (!c) {
+        l->held = true; /* the next turn of the loop tries again */
+        return;
+    }
     c->next = s->conns;
     if (s->conns)
         s->conns->prev = c;

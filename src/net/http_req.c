@@ -55,6 +55,11 @@ struct str net_req_body(const struct net_req *r)
     return buf_str(&r->in.body);
 }
 
+void net_req_drop_body(struct net_req *r)
+{
+    buf_done(&r->in.body);
+}
+
 /* ---- parameters ---- */
 
 static bool decode_param(struct net_req *r, struct str raw, struct str *out)

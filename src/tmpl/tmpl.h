@@ -51,6 +51,7 @@ struct tmpl_traits {
     bool tools;     /* renders tools */
     bool reasoning; /* knows thinking */
     bool system;    /* renders a system message */
+    bool infill; /* one of Go's that reads .Suffix: it renders a GEN_INFILL's prompt and suffix */
 };
 void tmpl_describe(const struct tmpl *t, struct tmpl_traits *out);
 

@@ -1,6 +1,6 @@
 /* tmpl_traits.c: what a template can do, found by asking it: it renders a conversation with a mark
  * in the place in question, and either the mark is in the text or it is not. */
-#include "tmpl_int.h"
+#include "go_int.h"
 #include "tmpl_parser_int.h"
 
 #include "clock.h"
@@ -30,6 +30,7 @@ void tmpl_describe(const struct tmpl *t, struct tmpl_traits *out)
     struct gen_tool tool = {.name = STR("mark_of_a_tool"), .description = STR("does it")};
     struct gen_req with_system = {.msgs = msgs, .nmsgs = 2};
     struct gen_req with_tool = {.msgs = msgs + 1, .nmsgs = 1, .tools = &tool, .ntools = 1};
+    out->infill = t->go && t->go->suffix;
     out->system = shows(t, &with_system, system.text);
     out->tools = mentions(t, t->go ? "Tools" : "tools") && shows(t, &with_tool, tool.name);
     out->reasoning = mentions(t, "reasoning_content") || mentions(t, "enable_thinking") ||

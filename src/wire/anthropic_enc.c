@@ -387,7 +387,8 @@ static int put_output(struct enc *x, const json_t *extra)
     static const char *const words[] = {"", "", "low", "medium", "high"};
     const struct gen_req *r = x->req;
     const json_t *rest = json_object_get(extra, "output_config");
-    bool effort = r->effort > GEN_EFFORT_NONE && !x->q->effort_as_budget;
+    bool own = json_object_get(rest, "effort") != NULL; /* a word that gen has not */
+    bool effort = r->effort > GEN_EFFORT_NONE && !x->q->effort_as_budget && !own;
     if (r->grammar.n)
         return enc_unsupported(x, "grammar", "anthropic");
     if (r->format == GEN_FORMAT_JSON)

@@ -424,6 +424,8 @@ static int decode_output(struct dec *d, const json_t *body, struct gen_req *r, j
             r->effort = GEN_EFFORT_LOW + (enum gen_effort)i;
         else
             rc = dec_keep(d, &rest, "effort", json_object_get(o, "effort"));
+        if (r->effort == GEN_EFFORT_UNSET && (str_is(effort, "max") || str_is(effort, "xhigh")))
+            r->effort = GEN_EFFORT_HIGH;
     }
     if (rc >= 0 && rest)
         rc = dec_keep(d, extra, "output_config", rest);

@@ -497,7 +497,7 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
     int rc = dec_str(d, body, "model", &r->model);
     if (rc < 0)
         return rc;
-    if (!rc || !r->model.n)
+    if (!r->model.n && !d->counting)
         return dec_fail(d, ERR_FORMAT, "model", "is missing");
     if ((rc = decode_messages(d, body, r)))
         return rc;

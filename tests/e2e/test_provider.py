@@ -11,7 +11,7 @@ from harness import Provider, Weir, run, test, weir
 provider = Provider()
 ROWS = ["openai", "anthropic", "own", "own-anthropic"]
 CONFIG = (row_config(provider, "own", key=True) + row_config(provider, "own-anthropic", dialect="anthropic", key=True) +
-          row_config("http://127.0.0.1:1/v1", "dead") + deadlines(*ROWS, "dead") + prices(*ROWS, "dead"))
+          row_config(provider, "own-ollama", dialect="ollama", key=True) + row_config("http://127.0.0.1:1/v1", "dead") + deadlines(*ROWS, "dead") + prices(*ROWS, "dead"))
 w = connected(provider, CONFIG)
 DIALECTS = ["openai", "anthropic"]
 PAIRS = [(r, d) for r in ROWS for d in DIALECTS]
@@ -50,6 +50,28 @@ def streams_through_every_row_in_both_dialects():
         b = row(w, r)
         assert (b["status"], b["stream"], b["cost_nano"]) == ("ok", True, COST), b
         assert {k: b[k] for k in USAGE} == USAGE, b
+
+
+@test
+def an_ollama_server_answers_both_dialects():
+    for dialect in DIALECTS:
+        r, out = call(w, dialect, "own-ollama/ok")
+        assert r.status == 200 and whole_text(dialect, out) == TEXT, (dialect, out)
+        assert last_request()["path"] == "/api/chat" and last_request()["body"]["stream"] is False, last_request()
+        b = row(w, r)
+        assert (b["provider"], b["input"], b["cached"], b["output"]) == ("own-ollama", 11, 0, 5), b
+        r, out = call(w, dialect, "own-ollama/reasoning", stream=True)
+        assert stream_text(dialect, out) == TEXT and ended_normally(dialect, out) and "Let me think." in out, out
+        tools = OPENAI_TOOLS if dialect == "openai" else ANTHROPIC_TOOLS
+        for stream in (False, True):
+            r, out = call(w, dialect, "own-ollama/tools", "Weather?", stream, tools=tools)
+            got = [(name, args) for _, name, args in calls_in(dialect, stream, out)]
+            assert got == [(name, args) for _, name, args in WANT_CALLS], (dialect, stream, out)
+        r, out = call(w, dialect, "own-ollama/ok", second_turn(dialect), tools=tools)
+        sent = last_request()["body"]["messages"]
+        assert [m.get("tool_name") for m in sent if m["role"] == "tool"] == ["get_weather", "get_time"], sent
+        r, out = call(w, dialect, "own-ollama/error-in-band", stream=True)
+        assert stream_error(dialect, out)["message"] and not ended_normally(dialect, out), out
 
 
 @test

@@ -347,6 +347,22 @@ static void parts_stand_in_order(void **state)
     assert_int_equal(e.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(e.msg, "cannot fill in the middle"));
     local_free(l);
+    /* Or by what a template says. */
+    l = rig_open("fim", &t, "{{ if .Suffix }}<s>{{ .Prompt }}</s>{{ .Suffix }}{{ end }}", 0);
+    tmpl_out_init(&text, 1 << 16);
+    ids = (struct tok_ids){0};
+    assert_int_equal(local_render(l, &req, &text, &ids, &e), 0);
+    assert_string_equal(text.text.p, "<s>ab</s></s>cd");
+    int controls = 0;
+    for (size_t i = 0; i < ids.n; i++)
+        controls += tok_is_control(local_tok(l), ids.p[i]);
+    assert_int_equal(controls, 2);
+    tmpl_out_done(&text);
+    tok_ids_done(&ids);
+    rig_ask(l, &req, &h);
+    assert_int_equal(h.err.code, 0);
+    rig_done(&h);
+    local_free(l);
 }
 
 /* Somebody types: what stood before is not read again, whatever became of the text behind. */

@@ -74,6 +74,13 @@ static bool hold(struct app *a, struct net_req *r)
     return true;
 }
 
+static void drop_all(void *ctx)
+{
+    for (int i = 0; i < N; i++)
+        net_req_drop_body(held[i]);
+    atomic_fetch_add(&nheld, 1);
+}
+
 static void answer_all(void *ctx)
 {
     for (int i = 0; i < N; i++)
@@ -123,6 +130,11 @@ static void connections_cost_little(void **state)
     wait_for(&nheld, N, 5000);
     long long waiting = (atomic_load(&live) - before) / N;
     print_message("with a request of 1 KiB that waits: %lld bytes\n", waiting);
+    net_post(a->loop, drop_all, a);
+    wait_for(&nheld, N + 1, 3000);
+    long long dropped = (atomic_load(&live) - before) / N;
+    print_message("without its body: %lld bytes\n", dropped);
+    assert_true(dropped <= waiting - 1024);
     net_post(a->loop, answer_all, a);
     for (int i = 0; i < N; i++)
         assert_non_null(strstr(hear(fd[i], "done", 3000), "done"));

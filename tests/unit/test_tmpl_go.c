@@ -212,8 +212,7 @@ static void outside_text_is_marked(void **state)
         "{{ range .Messages }}<s>{{ print .Content | print }}{{ end }}",
         "{{ range .Messages }}<s>{{ slice .Content 0 }}{{ end }}",
         "{{ range .Messages }}<s>{{ .Content | printf \"%q\" }}{{ json . }}{{ end }}",
-        "{{ define \"m\" }}{{ .Content }}{{ end }}{{ range .Messages }}{{ template \"m\" . }}{{ "
-        "end }}",
+        "{{define `m`}}{{.Content}}{{end}}{{range .Messages}}{{template `m` .}}{{end}}",
         "{{ $x := .Messages }}{{ with index $x 0 }}{{ .Content }}{{ end }}",
         "{{ .Messages }}",
         "<s>{{ .Prompt }}</s>{{ .Response }}",

@@ -21,7 +21,7 @@
 
 #include "avx2_block_int.h"
 
-#define FEW 7     /* columns up to which unpacking a tile does not pay */
+#define FEW 5     /* columns up to which unpacking a tile does not pay */
 #define AT_ONCE 4 /* of them multiplied with a block while it is in registers */
 #define ROWS 16
 #define COLS 4

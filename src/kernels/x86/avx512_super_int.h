@@ -158,19 +158,29 @@ INLINE void load_part(enum kern_type type, const struct rows *p, int part, __m51
         dwords_8(p, 16, high);
 }
 
-/* Bits 2j and 2j + 1 of every byte, as bits 4 and 5. */
-INLINE __m512i two_bits(__m512i v, int j)
+/* Bytes of a, and in them those bits of b that are in `mask` and not in a. */
+INLINE __m512i join_bits(__m512i a, __m512i b, int mask)
 {
-    switch (j) {
-    case 0: v = _mm512_slli_epi16(v, 4); break;
-    case 1: v = _mm512_slli_epi16(v, 2); break;
-    case 3: v = _mm512_srli_epi16(v, 2); break;
-    default: break;
-    }
-    return _mm512_and_si512(v, _mm512_set1_epi8(0x30));
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8((char)mask), 0xf8);
 }
 
-/* The same as bits 0 and 1. */
+/* Shifted so that bit `bit` of every byte is its bit 4; what comes from the next byte is not
+ * wanted. */
+INLINE __m512i as_bit_4(__m512i v, int bit)
+{
+    switch (bit) {
+    case 0: return _mm512_slli_epi16(v, 4);
+    case 1: return _mm512_slli_epi16(v, 3);
+    case 2: return _mm512_slli_epi16(v, 2);
+    case 3: return _mm512_slli_epi16(v, 1);
+    case 5: return _mm512_srli_epi16(v, 1);
+    case 6: return _mm512_srli_epi16(v, 2);
+    case 7: return _mm512_srli_epi16(v, 3);
+    default: return v;
+    }
+}
+
+/* Bits 2j and 2j + 1 of every byte, as bits 0 and 1. */
 INLINE __m512i two_low_bits(__m512i v, int j)
 {
     switch (j) {
@@ -220,13 +230,13 @@ INLINE __m512i element_256(enum kern_type type, int part, int j, int i, const __
     case KERN_Q3_K: return add_where(two_low_bits(raw[i], j), high[i], bit, _mm512_set1_epi8(4));
     case KERN_Q6_K:
         q = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
-        return _mm512_or_si512(q, two_bits(high[i], part % 2 + 2 * j));
+        return join_bits(q, as_bit_4(high[i], 2 * (part % 2 + 2 * j)), 0x30);
     case KERN_IQ4_XS:
         q = i < 4 ? low_nibbles(raw[i % 4]) : high_nibbles(raw[i % 4]);
         return table_bytes(iq4_values, 128, q);
     case KERN_Q5_K:
         q = j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
-        return add_where(q, high[i], bit, _mm512_set1_epi8(16));
+        return join_bits(q, as_bit_4(high[i], 2 * part + j), 16);
     default: return j ? high_nibbles(raw[i]) : low_nibbles(raw[i]);
     }
 }
