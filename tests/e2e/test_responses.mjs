@@ -381,6 +381,11 @@ test('what cannot be is an error in the dialect', async () => {
   assert.equal(wrong.status, 404);
 });
 
+test('the server ends as it should', async () => {
+  await Promise.all(reading);
+  assert.deepEqual(await w.stop(), { code: 0, signal: null }, w.out.slice(-2000));
+});
+
 test('everything that was seen is as the document says', async () => {
   for (const e of await Promise.all(reading)) if (e instanceof assert.AssertionError || e instanceof SyntaxError) throw e;
   const spec = path.join(process.env.WEIR_FIXTURES || path.join(root, '..', 'shared', 'fixtures'), 'openapi', 'openai.yaml');
@@ -392,6 +397,5 @@ test('everything that was seen is as the document says', async () => {
 });
 
 await run();
-await w.stop();
 await provider.stop();
 fs.rmSync(home, { recursive: true, force: true });
