@@ -43,7 +43,7 @@ static int decide_zone(struct flow *f)
 
 static struct route_candidate *add(struct flow *f)
 {
-    if (f->facts.ncandidates == MAX_CANDIDATES)
+    if (f->facts.ncandidates == f->max_candidates)
         return NULL;
     struct route_candidate *c = &f->facts.candidates[f->facts.ncandidates++];
     *c = route_candidate_default();
@@ -202,6 +202,21 @@ static void add_providers(struct flow *f)
     }
 }
 
+/* No more than there can be: a request that waits for minutes keeps them. */
+static size_t count_candidates(const struct flow *f)
+{
+    struct provider_table *t = f->h->providers;
+    size_t n = 0;
+    for (struct models_entry *en = models_first(f->h->models); en; en = en->next)
+        n++;
+    for (size_t i = 0; i < provider_count(t); i++) {
+        struct provider_info row;
+        provider_describe(provider_at(t, i), &row);
+        n += row.nmodels + 1; /* the one asked for by name */
+    }
+    return n < MAX_CANDIDATES ? n : MAX_CANDIDATES;
+}
+
 /* ---- the plan ---- */
 
 static int read_policy(struct flow *f, struct route_policy *p)
@@ -261,7 +276,8 @@ int flow_decide(struct flow *f)
         rc = read_request(f);
     if (rc)
         return rc;
-    f->facts.candidates = arena_array(f->arena, MAX_CANDIDATES, sizeof *f->facts.candidates);
+    f->max_candidates = count_candidates(f);
+    f->facts.candidates = arena_array(f->arena, f->max_candidates, sizeof *f->facts.candidates);
     if (!f->facts.candidates)
         return err_set(&f->err, ERR_NOMEM, "no memory for the route");
     add_locals(f);

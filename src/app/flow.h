@@ -50,6 +50,7 @@ struct flow {
     uint64_t hold_ns;         /* when the answering model was asked for */
     int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */
+    size_t max_candidates;    /* room for them there */
     struct route_plan plan;
     struct buf plan_json, labels_json;
     struct buf
