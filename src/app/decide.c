@@ -255,18 +255,33 @@ static int read_request(struct flow *f)
     return 0;
 }
 
-/* The plan's object with one more key. */
-static void book_facts(struct flow *f)
+/* The plan's object with one more key. Some 40 KB, so it is made where a row wants it and dropped
+ * again: a request may wait for minutes. */
+struct str flow_booked(struct flow *f)
 {
-    struct str plan = buf_str(&f->plan_json);
-    while (plan.n && plan.p[plan.n - 1] != '}')
-        plan.n--;
-    if (plan.n < 2 || buf_failed(&f->plan_json))
-        return;
-    buf_add(&f->booked_json, plan.p, plan.n - 1);
-    buf_puts(&f->booked_json, ",\"facts\":");
-    route_facts_encode(&f->facts, &f->booked_json);
-    buf_putc(&f->booked_json, '}');
+    struct buf *out = &f->booked_json;
+    if (!f->planned || out->n || buf_failed(out))
+        return buf_str(out);
+    route_plan_json(&f->facts, &f->plan, out);
+    while (out->n && out->p[out->n - 1] != '}')
+        out->n--;
+    if (out->n < 2 || buf_failed(out)) {
+        flow_unbook(f);
+        return buf_str(out);
+    }
+    out->n--;
+    buf_puts(out, ",\"facts\":");
+    route_facts_encode(&f->facts, out);
+    buf_putc(out, '}');
+    return buf_str(out);
+}
+
+void flow_unbook(struct flow *f)
+{
+    size_t max = f->booked_json.max;
+    buf_done(&f->booked_json);
+    f->booked_json = BUF_INIT(max);
+    f->begin.plan = STR("");
 }
 
 int flow_decide(struct flow *f)
@@ -286,7 +301,7 @@ int flow_decide(struct flow *f)
     rc = route_plan_make(f->arena, &f->facts, &f->plan, &f->err);
     if (rc)
         return rc;
+    f->planned = true;
     route_plan_json(&f->facts, &f->plan, &f->plan_json);
-    book_facts(f);
     return route_plan_error(&f->plan, &f->err);
 }
