@@ -361,10 +361,30 @@ static int take_request(struct flow *f, struct net_req *r)
     return ledger_id(f->id, &f->err);
 }
 
+/* Requests of the same caller that are under way. */
+static int64_t under_way(const struct house *h, uint64_t caller)
+{
+    int64_t n = 0;
+    for (const struct flow *f = h->flows; f; f = f->next)
+        n += f->caller == caller && !f->gone;
+    return n;
+}
+
+static bool over_quota(const struct house *h, uint64_t caller, bool trusted)
+{
+    return !trusted && h->s->quota > 0 && under_way(h, caller) >= h->s->quota;
+}
+
 void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
                     uint64_t caller)
 {
     struct err e = {0};
+    if (over_quota(h, caller, trusted)) {
+        err_set(&e, ERR_RATE, "%lld requests of this caller are under way already",
+                (long long)h->s->quota);
+        pipeline_refuse(r, face, &e);
+        return;
+    }
     struct flow *f = calloc(1, sizeof *f);
     struct arena *a = arena_new(FLOW_ARENA);
     if (!f || !a || h->stopping) {

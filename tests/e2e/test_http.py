@@ -316,4 +316,24 @@ def a_second_sigterm_ends_a_stream_with_an_error_in_band():
         assert again.stop() == 0
 
 
+@test
+def a_caller_has_a_quota_where_one_is_set():
+    v = Weir(make_home(), args=["--quota", "2", "--offline"])
+    held = [begin(v, MODEL) for _ in range(2)]
+    try:
+        r, out = call(v, "openai", MODEL, "Hi", max_tokens=1)
+        assert r.status == 429 and int(r.headers["retry-after"]) > 0, (r.status, out)
+        assert v.call("GET", "/v1/models")[0].status == 200
+    finally:
+        for s in held:
+            s.close()
+    for _ in range(100):
+        time.sleep(0.1)
+        if call(v, "openai", MODEL, "Hi", max_tokens=1)[0].status == 200:
+            break
+    else:
+        raise AssertionError("the quota was not given back")
+    assert v.stop() == 0
+
+
 run()
