@@ -319,7 +319,7 @@ def a_second_sigterm_ends_a_stream_with_an_error_in_band():
 @test
 def a_caller_has_a_quota_where_one_is_set():
     v = Weir(make_home(), args=["--quota", "2", "--offline"])
-    held = [begin(v, MODEL) for _ in range(2)]
+    held = [begin(v, MODEL)[0] for _ in range(2)]
     try:
         r, out = call(v, "openai", MODEL, "Hi", max_tokens=1)
         assert r.status == 429 and int(r.headers["retry-after"]) > 0, (r.status, out)
