@@ -175,7 +175,7 @@ def bad_json_is_a_400_and_no_more():
     mine = [b"", b"{", b"[]", b"null", b'"x"', b"[" * 100000, b'{"a":' * 50000, b"\xff\xfe", b'{"model":"x"}', b'{"messages":1}',
             b'{"model":1,"messages":[]}', b'{"model":"x","messages":[{"role":"user","content":"\xed\xa0\x80"}]}',
             b'{"model":"x","messages":[1]}', b'{"model":"x","messages":[{"role":"nobody","content":"x"}]}',
-            b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":-1}',
+            b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":-2}',
             b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":1e400}']
     folder = FIXTURES / "json" / "test_parsing"
     files = sorted(folder.glob("n_*")) if folder.exists() else []
