@@ -32,6 +32,9 @@ static const struct command commands[] = {
     {"egress", CMD_EGRESS, "verify", "check the log of outbound connections", cmd_egress},
     {"hello", CMD_HELLO, "", "first run: fetch the default model, serve, show what weir does",
      cmd_hello},
+    {"man", CMD_MAN, "", "the manual page, as troff", cmd_man},
+    {"completion", CMD_COMPLETION, "bash|zsh|fish",
+     "a script that completes commands, options and models", cmd_completion},
     {"help", CMD_HELP, "[COMMAND|options]", "this, or help on one command", cmd_help},
 };
 

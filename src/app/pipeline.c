@@ -348,6 +348,7 @@ static struct str header(struct flow *f, struct net_req *r, const char *name)
 static int take_request(struct flow *f, struct net_req *r)
 {
     f->body = arena_str(f->arena, net_req_body(r));
+    net_req_drop_body(r);
     f->zone_header = header(f, r, "x-weir-zone");
     f->preset_header = header(f, r, "x-weir-preset");
     f->conversation = header(f, r, "x-weir-conversation");

@@ -338,3 +338,9 @@ const char *settings_pair(const struct settings *s, const char *section, const c
             return s->pairs[i - 1].value;
     return NULL;
 }
+
+const struct option *settings_table(size_t *n)
+{
+    *n = NTABLE;
+    return table;
+}

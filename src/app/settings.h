@@ -91,6 +91,8 @@ int settings_argv(struct settings *s, unsigned command, int argc, char **argv, i
 void settings_done(struct settings *s);
 void settings_help(unsigned command, struct buf *out);
 void settings_reference(struct buf *out);
+/* The one option table. */
+const struct option *settings_table(size_t *n);
 /* The value of `key` in `section`; NULL: not there. The last one counts. */
 const char *settings_pair(const struct settings *s, const char *section, const char *key);
 
