@@ -162,7 +162,11 @@ static void decided(struct flow *f)
 static void decide(struct flow *f)
 {
     if (f->face.kind == FACE_COUNT) {
-        answer_count(f);
+        /* Of a model that is not here tokens are estimated; of one that is nowhere none. */
+        if (f->count.tokens < 0 && flow_decide(f) == ERR_NOT_FOUND)
+            flow_fail(f, &f->err);
+        else
+            answer_count(f);
         return;
     }
     int rc = f->gone ? err_set(&f->err, ERR_CANCELLED, "the client left") : flow_decide(f);

@@ -172,6 +172,47 @@ void status_openai_models(struct house *h, struct net_req *r)
     send_json(r, &b);
 }
 
+/* PROVIDER/MODEL, as it stands in the list. */
+static bool provider_has(struct house *h, struct str id, const char **owner)
+{
+    struct str name, model;
+    struct provider_info row;
+    struct provider_facts known;
+    struct provider *p = str_cut(id, '/', &name, &model) ? provider_find(h->providers, name) : NULL;
+    if (!p)
+        return false;
+    provider_describe(p, &row);
+    provider_facts(p, &known);
+    *owner = row.name;
+    for (size_t k = 0; known.usable && k < row.nmodels; k++)
+        if (str_eq(row.models[k].id, model))
+            return true;
+    return false;
+}
+
+/* GET /v1/models/NAME: the list's row. */
+void status_openai_model(struct house *h, struct net_req *r, struct str id)
+{
+    struct err e = {0};
+    const char *owner = str_is(id, "auto") ? "weir" : NULL;
+    struct models_entry *en = NULL;
+    bool first = true;
+    models_refresh(h->models);
+    if (!owner && (en = models_find(h->models, id, false, &e)) != NULL)
+        owner = "local";
+    char *name = en ? strdup(en->name) : strndup(id.p, id.n);
+    if (!name)
+        err_set(&e, ERR_NOMEM, "out of memory");
+    if (!name || (!owner && !provider_has(h, id, &owner))) {
+        pipeline_refuse(r, (struct face){WIRE_OPENAI, FACE_FORM}, &e);
+    } else {
+        struct buf b = BUF_INIT(MAX_REPORT);
+        openai_model(&b, &first, name, owner);
+        send_json(r, &b);
+    }
+    free(name);
+}
+
 /* ---- the house ---- */
 
 static void providers_json(struct house *h, struct buf *b)

@@ -324,7 +324,7 @@ static void every_removed_candidate_has_a_sentence(void **state)
     assert_int_equal(p.nremoved, 2);
     assert_int_equal(p.removed[0].removed, ROUTE_CAPABILITY);
     assert_int_equal(p.removed[1].removed, ROUTE_ZONE);
-    assert_string_equal(p.removed[0].sentence, "it cannot do images");
+    assert_string_equal(p.removed[0].sentence, "it does not support images");
     assert_non_null(strstr(p.removed[1].sentence, "payment card"));
     assert_int_equal(p.code, ERR_UNSUPPORTED);
     struct err e;
