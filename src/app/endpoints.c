@@ -60,6 +60,7 @@ static const struct endpoint table[] = {
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
     {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
     {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
+    {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
     {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
     {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},

@@ -349,8 +349,22 @@ static struct str header(struct flow *f, struct net_req *r, const char *name)
     return v.p ? arena_str(f->arena, v) : STR_NONE;
 }
 
+/* The versions there are; a client that names none means the latest. */
+static int check_version(struct flow *f, struct net_req *r)
+{
+    struct str v = net_req_header(r, "anthropic-version");
+    if (f->face.form != WIRE_ANTHROPIC || !v.n || str_is(v, "2023-06-01") ||
+        str_is(v, "2023-01-01"))
+        return 0;
+    return err_set(&f->err, ERR_INVAL, "anthropic-version: \"%.*s\" is not a valid version",
+                   STR_ARG(v));
+}
+
 static int take_request(struct flow *f, struct net_req *r)
 {
+    int rc = check_version(f, r);
+    if (rc)
+        return rc;
     f->body = arena_str(f->arena, net_req_body(r));
     net_req_drop_body(r);
     f->zone_header = header(f, r, "x-weir-zone");
