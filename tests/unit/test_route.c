@@ -40,7 +40,7 @@ static struct route_candidate demo_model(void)
     c.backend = ROUTE_LOCAL;
     c.zone = GEN_DEVICE;
     c.on_machine = c.loaded = true;
-    c.caps = (struct gen_caps){.chat = true, .raw = true, .logprobs = true, .context = 2048};
+    c.caps = (struct gen_caps){.chat = true, .raw = true, .infill = true, .logprobs = true, .context = 2048};
     c.params = 135e6;
     c.prefill_tps = 300;
     c.decode_tps = 40;
@@ -56,6 +56,7 @@ static struct route_candidate big_model(void)
     c.model = "big-70b";
     c.caps = (struct gen_caps){.chat = true,
                                .raw = true,
+                               .infill = true,
                                .tools = true,
                                .json = true,
                                .schema = true,
@@ -78,6 +79,7 @@ static struct route_candidate cloud_model(void)
     c.loaded = true;
     c.caps = (struct gen_caps){.chat = true,
                                .raw = true,
+                               .infill = true,
                                .tools = true,
                                .images = true,
                                .documents = true,
