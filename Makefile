@@ -33,6 +33,15 @@ bench: all
 
 install: weir
 	@install -D -m 755 build/weir $(DESTDIR)$(PREFIX)/bin/weir
+	@mkdir -p $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 bash-completion/completions zsh/site-functions \
+	  fish/vendor_completions.d)
+	@build/weir man >$(DESTDIR)$(PREFIX)/share/man/man1/weir.1
+	@build/weir completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weir
+	@build/weir completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_weir
+	@build/weir completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/weir.fish
+	@for u in weir.service weir.socket; do \
+	  sed 's|/usr/local/bin/weir|$(PREFIX)/bin/weir|' packaging/systemd/$$u | \
+	  install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$u; done
 	@echo "$(DESTDIR)$(PREFIX)/bin/weir"
 
 format:

@@ -8,7 +8,8 @@
 static const struct command commands[] = {
     {"ask", CMD_ASK, "PROMPT", "answer one question", cmd_ask},
     {"run", CMD_RUN, "[MODEL]", "chat at the terminal", cmd_run},
-    {"serve", CMD_SERVE, "", "serve the page, OpenAI's and Anthropic's APIs", cmd_serve},
+    {"serve", CMD_SERVE, "", "serve the page and the APIs of OpenAI, Anthropic, Ollama and others",
+     cmd_serve},
     {"pull", CMD_PULL, "NAME|PATH|URL", "bring a model to this machine", cmd_pull},
     {"create", CMD_CREATE, "NAME [-f FILE]", "make a model of another by a Modelfile", cmd_create},
     {"list", CMD_LIST, "", "models on this machine", cmd_list},
@@ -32,6 +33,9 @@ static const struct command commands[] = {
     {"egress", CMD_EGRESS, "verify", "check the log of outbound connections", cmd_egress},
     {"hello", CMD_HELLO, "", "first run: fetch the default model, serve, show what weir does",
      cmd_hello},
+    {"man", CMD_MAN, "", "the manual page, as troff", cmd_man},
+    {"completion", CMD_COMPLETION, "bash|zsh|fish",
+     "a script that completes commands, options and models", cmd_completion},
     {"help", CMD_HELP, "[COMMAND|options]", "this, or help on one command", cmd_help},
 };
 

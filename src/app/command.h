@@ -63,6 +63,8 @@ int cmd_bench(const struct settings *s, int argc, char **argv);
 int cmd_template(const struct settings *s, int argc, char **argv);
 int cmd_provider(const struct settings *s, int argc, char **argv);
 int cmd_egress(const struct settings *s, int argc, char **argv);
+int cmd_man(const struct settings *s, int argc, char **argv);
+int cmd_completion(const struct settings *s, int argc, char **argv);
 int cmd_help(const struct settings *s, int argc, char **argv);
 
 #endif

@@ -60,6 +60,7 @@ static const struct endpoint table[] = {
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
     {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
     {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
+    {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
     {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
     {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},
@@ -217,6 +218,28 @@ size_t endpoints_body_limit(void *house, struct str method, struct str path)
         return NET_BODY_STREAM;
     return str_is(path, "/v1/embeddings") || str_is(path, "/api/embed") ? (size_t)64 << 20
                                                                         : (size_t)8 << 20;
+}
+
+void endpoints_refuse(void *house, struct net_req *r, int status, const char *why)
+{
+    struct buf body = BUF_INIT(8192);
+    struct err e;
+    struct face face = face_of(net_req_path(r));
+    int code = status == 413   ? ERR_TOO_LARGE
+               : status == 408 ? ERR_TIMEOUT
+               : status == 403 ? ERR_POLICY
+               : status == 503 ? ERR_OVERLOAD
+                               : ERR_INVAL;
+    err_set(&e, code, "%s", why);
+    if (face.kind == FACE_FORM) {
+        wire_error_body(face.form, &e, &body);
+    } else {
+        buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(code));
+        buf_json_str(&body, str_of(why));
+        buf_puts(&body, "}}\n");
+    }
+    net_res_send(r, status, "application/json", buf_str(&body));
+    buf_done(&body);
 }
 
 void endpoints_public(void *house, struct net_req *r)

@@ -10,6 +10,8 @@ void endpoints_public(void *house, struct net_req *r);
 void endpoints_local(void *house, struct net_req *r);
 
 /* net_server_params.body_limit: uploads are streamed. */
+/* net_server_params.refuse: in the dialect of the path. */
+void endpoints_refuse(void *house, struct net_req *r, int status, const char *why);
 size_t endpoints_body_limit(void *house, struct str method, struct str path);
 
 #endif

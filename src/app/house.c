@@ -242,6 +242,7 @@ static int listen_tcp(struct house *h, struct err *e)
                                   .also = also,
                                   .nalso = nalso,
                                   .body_limit = endpoints_body_limit,
+                                  .refuse = endpoints_refuse,
                                   .max_connections = connections_within((int)s->connections),
                                   .allow_origins = (const char *const *)h->origins,
                                   .allow_hosts = (const char *const *)h->hosts,

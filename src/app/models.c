@@ -54,48 +54,34 @@ void models_free(struct models *m)
 
 /* ---- what is there ---- */
 
-/* What llama.cpp calls general.file_type, as people call it. */
-static const char *file_type_name(uint64_t t)
-{
-    static const char *const names[] = {
-        "F32",    "F16",    "Q4_0",  "Q4_1",    NULL,     NULL,     NULL,     "Q8_0",
-        "Q5_0",   "Q5_1",   "Q2_K",  "Q3_K_S",  "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M",
-        "Q5_K_S", "Q5_K_M", "Q6_K",  "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ3_XS", "IQ3_XXS",
-        "IQ1_S",  "IQ4_NL", "IQ3_S", "IQ3_M",   "IQ2_S",  "IQ2_M",  "IQ4_XS", "IQ1_M",
-        "BF16",   NULL,     NULL,    NULL,      "TQ1_0",  "TQ2_0",  "MXFP4",
-    };
-    bool known = t < (sizeof names / sizeof names[0]) && names[t];
-    return known ? names[t] : "unknown";
-}
-
 /* Without loading it: a look at the file's own description. */
 static void describe_file(struct models_entry *en)
 {
     struct gguf *g = NULL;
     struct model *model = NULL;
-    struct str text;
-    struct err e;
+    struct local_facts f;
     if (gguf_open(en->path, &g, &en->err) != 0)
         return;
-    bool chat = en->item.texts.template_text[0] ||
-                gguf_get_str(g, "tokenizer.chat_template", &text, &e) == 0;
-    struct str s;
-    uint64_t type;
-    if (gguf_get_str(g, "general.architecture", &s, &e) == 0)
-        snprintf(en->family, sizeof en->family, "%.*s", STR_ARG(s));
-    if (gguf_get_u64(g, "general.file_type", 1024, &type, &e) == 0)
-        snprintf(en->quant, sizeof en->quant, "%s", file_type_name(type));
+    local_facts_of(g, str_of(en->item.texts.template_text), &f);
+    snprintf(en->family, sizeof en->family, "%.*s", STR_ARG(f.architecture));
+    snprintf(en->quant, sizeof en->quant, "%s", f.quant);
     if (model_open(g, &model, &en->err) != 0) {
         gguf_close(g);
         return;
     }
     en->params = (double)model_params(model);
     en->ctx = model_traits(model)->ctx_train;
-    bool writes = !model_is_encoder(model);
-    en->caps = (struct gen_caps){.chat = chat && writes,
+    bool writes = !f.encoder;
+    en->caps = (struct gen_caps){.chat = f.chat && writes,
                                  .raw = writes,
+                                 .infill = f.infill,
+                                 .tools = f.tools,
+                                 .reasoning = f.reasoning,
                                  .embed = model_pooling(model) != MODEL_POOL_RANK,
                                  .logprobs = writes,
+                                 .many = writes,
+                                 .json = writes,
+                                 .schema = writes,
                                  .context = en->ctx};
     model_free(model);
 }

@@ -49,7 +49,8 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk,
+        quota;
     char *cache_type;
     bool offline, stand_in;
     /* the request */
@@ -91,6 +92,8 @@ int settings_argv(struct settings *s, unsigned command, int argc, char **argv, i
 void settings_done(struct settings *s);
 void settings_help(unsigned command, struct buf *out);
 void settings_reference(struct buf *out);
+/* The one option table. */
+const struct option *settings_table(size_t *n);
 /* The value of `key` in `section`; NULL: not there. The last one counts. */
 const char *settings_pair(const struct settings *s, const char *section, const char *key);
 

@@ -41,8 +41,9 @@ static bool take_path(char **out, const char *path)
 
 static bool take_sources(struct library *l, const struct library_params *p)
 {
-    bool token = p->hub_token && *p->hub_token;
-    l->hub_auth = token ? lib_path("Authorization: Bearer %s", p->hub_token) : NULL;
+    struct str secret = str_trim(str_of(p->hub_token)); /* out of a file it ends in a newline */
+    bool token = secret.n > 0;
+    l->hub_auth = token ? lib_path("Authorization: Bearer %.*s", STR_ARG(secret)) : NULL;
     return take_base(&l->registry, p->registry) && take_base(&l->hub, p->hub) &&
            take_path(&l->user_home, p->user_home) &&
            take_path(&l->ollama_models, p->ollama_models) && (!token || l->hub_auth);

@@ -80,17 +80,39 @@ static int find_in(const struct library_list *list, const char *name)
     return i == -1 && strchr(name, '/') ? find_folder(list, name) : i;
 }
 
+/* Without a tag it is compared with what stands before theirs. */
+static bool is_near(const char *name, const char *its)
+{
+    char bare[NAME_MAX_BYTES + 1];
+    if (lib_name_distance(name, its) <= NEAR)
+        return true;
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(its, ":"), its);
+    return !strchr(name, ':') && lib_name_distance(name, bare) < NEAR;
+}
+
 static void suggest(const struct library *l, const struct library_list *list, const char *name,
                     struct buf *out)
 {
     int n = 0;
     for (size_t i = 0; i < list->n && n < 5; i++)
-        if (lib_name_distance(name, list->items[i].name) <= NEAR)
+        if (is_near(name, list->items[i].name))
             buf_printf(out, "%s%s", n++ ? ", " : "; near: ", list->items[i].name);
     for (size_t i = 0; i < l->ncatalogue && n < 5; i++)
-        if (lib_name_distance(name, l->catalogue[i].name) <= NEAR)
+        if (is_near(name, l->catalogue[i].name))
             buf_printf(out, "%s%s (weir pull gets it)",
                        n++ ? ", " : "; near: ", l->catalogue[i].name);
+}
+
+void lib_near(const struct library *l, const char *name, struct buf *out)
+{
+    struct library_list list = {0};
+    char bare[NAME_MAX_BYTES + 1];
+    struct str s = str_of(name);
+    size_t n = str_ends(s, STR(":latest")) ? s.n - 7 : s.n;
+    snprintf(bare, sizeof bare, "%.*s", (int)n, name);
+    if (library_list(l, &list, NULL) == 0)
+        suggest(l, &list, bare, out);
+    library_list_done(&list);
 }
 
 static int not_found(const struct library *l, const char *name, const struct library_list *list,
@@ -166,12 +188,35 @@ static int find_path(const char *path, struct library_item *out, struct err *e)
     return lib_item_make(path, path, size, out, e);
 }
 
+/* PUBLISHER/REPO/FILE.gguf, as LM Studio names its models. */
+static int find_file_name(const struct library *l, const char *typed, struct library_item *out)
+{
+    struct library_list list = {0};
+    struct str s = str_of(typed);
+    char bare[1024];
+    int i = -1;
+    if (typed[0] == '/' || typed[0] == '.' || s.n <= 5 || s.n >= sizeof bare ||
+        library_list(l, &list, NULL) != 0)
+        return ERR_NOT_FOUND;
+    snprintf(bare, sizeof bare, "%.*s", (int)(s.n - 5), typed);
+    if (str_ends(s, STR(".gguf")))
+        i = find_exact(&list, bare);
+    if (i >= 0) {
+        *out = list.items[i];
+        list.items[i] = (struct library_item){0};
+    }
+    library_list_done(&list);
+    return i >= 0 ? 0 : ERR_NOT_FOUND;
+}
+
 int library_find(const struct library *l, const char *name_or_path, struct library_item *out,
                  struct err *e)
 {
     uint64_t size;
-    if (lib_is_path(name_or_path) && !lib_is_url(name_or_path))
-        return find_path(name_or_path, out, e);
+    if (lib_is_path(name_or_path) && !lib_is_url(name_or_path)) {
+        int rc = find_path(name_or_path, out, e);
+        return rc == ERR_NOT_FOUND && find_file_name(l, name_or_path, out) == 0 ? 0 : rc;
+    }
     const struct library_entry *en = library_entry_find(l, name_or_path);
     int rc = lib_item_installed(l, name_or_path, out, e);
     if (rc == ERR_NOT_FOUND && en)

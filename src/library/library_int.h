@@ -272,6 +272,9 @@ void lib_name_encode(const char *name, char file[NAME_MAX_BYTES + 1]);
 void lib_name_decode(char *name);
 /* A name out of a path's or URL's last part. ERR_INVAL if nothing usable is left. */
 int lib_name_from(const char *path_or_url, char name[NAME_MAX_BYTES + 1], struct err *e);
+/* "; near: ..." of what is here and what a pull would get, if anything is. */
+struct buf;
+void lib_near(const struct library *l, const char *name, struct buf *out);
 /* How unlike two names are; small is near. */
 unsigned lib_name_distance(const char *a, const char *b);
 

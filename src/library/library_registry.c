@@ -7,6 +7,8 @@
  * in the manifest decides nothing but which bytes are asked for and what they must be. */
 #include "library_int.h"
 
+#include "buf.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,8 +53,11 @@ static int fetch_manifest(struct registry_pull *p, struct err *e)
 {
     char *url =
         lib_path("%s/v2/%s/%s/manifests/%s", p->base, p->ref->space, p->ref->model, p->ref->tag);
-    char *missing = lib_path("no model %s in the registry %s", p->name, p->base);
-    char *body = NULL;
+    char *missing = NULL, *body = NULL;
+    struct buf near = BUF_INIT(300);
+    lib_near(p->l, p->name, &near);
+    missing = lib_path("no model %s in the registry %s%s", p->name, p->base, near.p ? near.p : "");
+    buf_done(&near);
     size_t n = 0;
     struct lib_ask ask = {.lib = p->l,
                           .watch = p->watch,

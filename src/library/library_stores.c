@@ -5,13 +5,15 @@
  *              STORE/blobs/sha256-<64 hex>                what it names
  *              STORE: $OLLAMA_MODELS, ~/.ollama/models, /usr/share/ollama/.ollama/models
  *   LM Studio  STORE/PUBLISHER/REPO/FILE.gguf
- *              STORE: ~/.lmstudio/models, ~/.cache/lm-studio/models
+ *              STORE: ~/.lmstudio/models, ~/.cache/lm-studio/models, and what `downloadsFolder` of
+ *              ~/.lmstudio/settings.json names
  *
  * Whatever is unreadable, half there or not understood is left out: it is another program's
  * business, and no reason to hide the rest. */
 #include "library_int.h"
 
 #include <dirent.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -217,8 +219,35 @@ static void add_file(struct scan *s, const char *path, char *parts[4])
 
 /* ---- all of them ---- */
 
-static const char *const studios[] = {".lmstudio/models", ".cache/lm-studio/models"};
+/* Where a person has told LM Studio to keep its models; malloc'd. */
+static char *studio_setting(const struct library *l)
+{
+    size_t n = 0;
+    char *folder = NULL, *path = lib_path("%s/.lmstudio/settings.json", l->user_home);
+    char *text = path ? read_small(path, MANIFEST_MAX, &n) : NULL;
+    json_t *root = text ? json_loadb(text, n, 0, NULL) : NULL;
+    const char *said = json_string_value(json_object_get(root, "downloadsFolder"));
+    if (said && said[0] == '/')
+        folder = strdup(said);
+    json_decref(root);
+    free(text);
+    free(path);
+    return folder;
+}
 
+#define STUDIOS 3
+static char *studio_root(const struct library *l, int i)
+{
+    if (!l->user_home)
+        return NULL;
+    switch (i) {
+    case 0: return lib_path("%s/.lmstudio/models", l->user_home);
+    case 1: return lib_path("%s/.cache/lm-studio/models", l->user_home);
+    default: return studio_setting(l);
+    }
+}
+
+#define OLLAMAS 3
 static char *ollama_root(const struct library *l, int i)
 {
     switch (i) {
@@ -232,7 +261,7 @@ int lib_stores_add(const struct library *l, struct library_list *list, struct er
 {
     struct scan s = {.l = l, .list = list, .e = e};
     char *parts[4];
-    for (int i = 0; i < 3 && s.rc == 0; i++) {
+    for (int i = 0; i < OLLAMAS && s.rc == 0; i++) {
         char *root = ollama_root(l, i), *manifests = root ? lib_path("%s/manifests", root) : NULL;
         s.root = root;
         if (manifests)
@@ -240,8 +269,8 @@ int lib_stores_add(const struct library *l, struct library_list *list, struct er
         free(manifests);
         free(root);
     }
-    for (size_t i = 0; i < 2 && l->user_home && s.rc == 0; i++) {
-        char *root = lib_path("%s/%s", l->user_home, studios[i]);
+    for (int i = 0; i < STUDIOS && s.rc == 0; i++) {
+        char *root = studio_root(l, i);
         s.root = root;
         if (root)
             walk(&s, root, parts, 0, 3, add_file);
@@ -271,15 +300,15 @@ void lib_stamp_folder(const char *path, int depth, struct lib_stamp *s)
 
 void lib_stores_stamp(const struct library *l, struct lib_stamp *s)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < OLLAMAS; i++) {
         char *root = ollama_root(l, i), *path = root ? lib_path("%s/manifests", root) : NULL;
         if (path)
             lib_stamp_folder(path, 3, s);
         free(path);
         free(root);
     }
-    for (size_t i = 0; i < 2 && l->user_home; i++) {
-        char *path = lib_path("%s/%s", l->user_home, studios[i]);
+    for (int i = 0; i < STUDIOS; i++) {
+        char *path = studio_root(l, i);
         if (path)
             lib_stamp_folder(path, 2, s);
         free(path);
@@ -289,7 +318,7 @@ void lib_stores_stamp(const struct library *l, struct lib_stamp *s)
 char *lib_stores_blob(const struct library *l, const char *hex)
 {
     uint64_t size;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < OLLAMAS; i++) {
         char *root = ollama_root(l, i), *path = root ? blob_path(root, hex) : NULL;
         free(root);
         if (path && lib_file_size(path, &size) == 0 && access(path, R_OK) == 0)

@@ -18,9 +18,9 @@ static bool has_kind(enum gen_kind k, const struct gen_caps *c)
     switch (k) {
     case GEN_CHAT: return c->chat;
     case GEN_RAW: return c->raw;
-    case GEN_INFILL: return c->raw;
+    case GEN_INFILL: return c->infill;
     case GEN_EMBED: return c->embed;
-    case GEN_RERANK: return c->embed;
+    case GEN_RERANK: return c->rerank;
     }
     return false;
 }

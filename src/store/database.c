@@ -119,6 +119,7 @@ static int set_up(sqlite3 *db, const char *path, int max_pages, struct err *e)
                           "PRAGMA wal_autocheckpoint=1000;"
                           "PRAGMA journal_size_limit=67108864;"
                           "PRAGMA trusted_schema=OFF;"
+                          "PRAGMA secure_delete=ON;" /* what is deleted is not left in the file */
                           "PRAGMA cell_size_check=ON;",
                           NULL, NULL, NULL);
     if (rc == SQLITE_OK && max_pages > 0)

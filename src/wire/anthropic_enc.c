@@ -109,7 +109,9 @@ static int put_content(struct enc *x, const struct gen_part *p)
         jw_close(x->b, '}');
         return 0;
     case GEN_PART_REASONING:
-        if (!p->opaque.n)
+        /* A conversation of /v1/responses may hold OpenAI's blobs (Fernet tokens) instead. */
+        if (!p->opaque.n ||
+            (x->req->dialect == GEN_DIALECT_RESPONSES && str_starts(p->opaque, STR("gAAAAA"))))
             return 0;
         jw_open(x->b, '{');
         jw_str(x->b, "type", STR("thinking"));

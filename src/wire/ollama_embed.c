@@ -120,8 +120,9 @@ static int put_embed(struct enc *x)
     }
     jw_close(x->b, ']');
     jw_bool(x->b, enc_top(x, "truncate"), r->truncate);
+    enc_top(x, "dimensions"); /* unknown in the older form, but not here */
     if (r->dimensions)
-        jw_int(x->b, enc_top(x, "dimensions"), r->dimensions);
+        jw_int(x->b, "dimensions", r->dimensions);
     return 0;
 }
 

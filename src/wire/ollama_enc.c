@@ -338,14 +338,28 @@ static int put_bare(struct enc *x)
     return 0;
 }
 
+/* A chat does not look at its `context`. */
+static bool are_ids(const json_t *v)
+{
+    size_t i = 0, n = json_array_size(v);
+    while (i < n && json_is_integer(json_array_get(v, i)))
+        i++;
+    return json_is_array(v) && i == n;
+}
+
 static int generate_body(struct enc *x, struct str model, const json_t *extra)
 {
+    /* Unknown in a chat, but not here. */
+    static const char *const own[] = {"prompt", "suffix", "system", "template", "raw", "images"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        enc_top(x, own[i]);
     jw_str(x->b, enc_top(x, "model"), model);
     int rc = x->req->kind == GEN_CHAT ? put_chat(x) : put_bare(x);
     if (!rc)
         rc = ollama_encode_common(x, extra);
     /* Ids of an earlier answer and a bare prompt exclude each other. */
-    return rc ? rc : enc_extra(x, extra, x->req->kind == GEN_RAW ? "context" : "");
+    bool drop = x->req->kind == GEN_RAW || !are_ids(json_object_get(extra, "context"));
+    return rc ? rc : enc_extra(x, extra, drop ? "context" : "");
 }
 
 int ollama_generate_encode(struct enc *x, struct str model)

@@ -32,6 +32,7 @@ struct state {
     struct item *items;
     size_t n, cap;
     struct buf whole;
+    struct wire_said said;
 };
 
 enum { MAX_ITEMS = 2 * WIRE_MAX_TOOLS };
@@ -289,10 +290,11 @@ static void put_output(const struct wire_writer *w, struct buf *b)
     jw_close(b, ']');
 }
 
-/* why: of an incomplete answer. */
+/* why: of an incomplete answer. raw: what the model wrote, where that is known. */
 static void put_response(const struct wire_writer *w, const char *status, const char *why,
-                         const struct err *err, struct buf *b)
+                         const struct err *err, struct str raw, struct buf *b)
 {
+    const struct state *s = w->state;
     bool ended = strcmp(status, "in_progress") != 0;
     struct str model = w->model.n ? buf_str(&w->model) : w->req->model;
     jw_open(b, '{');
@@ -318,6 +320,7 @@ static void put_response(const struct wire_writer *w, const char *status, const 
     put_settings(w, b);
     if (ended && w->has_usage) /* the document has no null for it */
         put_usage(w, b);
+    put_weir(b, raw, &s->said);
     jw_close(b, '}');
 }
 
@@ -345,7 +348,7 @@ static void event_response(struct wire_writer *w, const char *type, const char *
     if (!event_open(w, type, out))
         return;
     jw_key(out, "response");
-    put_response(w, status, NULL, NULL, out);
+    put_response(w, status, NULL, NULL, STR_NONE, out);
     event_close(out);
 }
 
@@ -526,6 +529,8 @@ static int write_text(struct wire_writer *w, const struct gen_event *ev, enum ki
         return rc;
     begin_text(w, it, out);
     buf_str_add(&it->text, ev->text);
+    if (kind == MESSAGE)
+        said_add(&s->said, ev->text);
     size_t before = it->logprobs.n;
     if (kind == MESSAGE)
         put_logprobs(&it->logprobs, ev);
@@ -615,7 +620,7 @@ static int done(struct wire_writer *w, const struct gen_event *ev, struct buf *o
     }
     for (size_t i = 0; i < s->n; i++)
         item_close(w, i, status, out);
-    put_response(w, status, why, NULL, &s->whole);
+    put_response(w, status, why, NULL, ev->raw, &s->whole);
     if (buf_failed(&s->whole))
         return err_set(e, ERR_TOO_LARGE, "the answer is larger than %zu bytes", s->whole.max);
     if (event_open(w, why ? "response.incomplete" : "response.completed", out)) {
@@ -640,7 +645,7 @@ static void failed(struct wire_writer *w, const struct err *err, struct buf *out
         item_close(w, i, "incomplete", out);
     event_open(w, "response.failed", out);
     jw_key(out, "response");
-    put_response(w, "failed", NULL, err, out);
+    put_response(w, "failed", NULL, err, STR_NONE, out);
     event_close(out);
     event_open(w, "error", out);
     jw_str(out, "code", str_of(error_code(err->code)));

@@ -15,7 +15,7 @@ import threading
 import time
 import zipfile
 
-from harness import WEIR, environment, run, skip, test, weir
+from harness import MODEL, WEIR, Weir, environment, make_home, run, skip, test, weir
 
 scratch = pathlib.Path(tempfile.mkdtemp(prefix="weir-registry-"))
 MIB = 1 << 20
@@ -326,6 +326,8 @@ def what_is_not_there_and_what_is_private_is_said():
     s, home = registry(), fresh_home()
     p = pull("nosuch:1b", home, s)
     assert p.returncode == 3 and "nosuch:1b" in p.err, p.err
+    p = pull("smolm2", home, s)
+    assert p.returncode == 3 and "near: smollm2:135m" in p.err, p.err
     denied = registry(how=lambda h, _: head(h, 0, 401) or True)
     p = pull("tiny:1b", home, denied)
     assert p.returncode == 1 and "401" in p.err and "private" in p.err, p.err
@@ -535,6 +537,21 @@ def connections_that_break_are_taken_up_again():
 
 
 @test
+def a_server_that_is_overloaded_is_asked_again_and_one_that_stays_so_is_not_for_ever():
+    def busy(h, server):
+        n = sum(p.endswith(sha(BIG)) for p in server.paths()) if is_model(h) else 0
+        return n % 2 == 1 and (head(h, 0, 503), True)[1]
+    s, home = big_registry(busy), fresh_home()
+    p = pull("tiny:1b", home, s)
+    assert p.returncode == 0, p.err
+    whole(home, "tiny:1b", BIG)
+    s, home = big_registry(lambda h, _: is_model(h) and (head(h, 0, 503), True)[1]), fresh_home()
+    p = pull("tiny:1b", home, s)
+    assert p.returncode == 1 and "503" in p.err and len(s.blobs()) < 20, p.err
+    nothing(home)
+
+
+@test
 def a_pull_that_was_cut_goes_on_and_asks_for_the_rest_alone():
     served = []
 
@@ -734,15 +751,19 @@ def models_of_other_programs_are_used_where_they_lie():
     (studio / "Some-Q4_K_M.gguf").write_bytes(FILE)
     (studio / "mmproj-Some.gguf").write_bytes(FILE)
     (studio / "notes.txt").write_text("x")
+    elsewhere = scratch / "elsewhere/maker/Far-GGUF"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "Far.gguf").write_bytes(other)
+    (user / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(scratch / "elsewhere")}))
     env = {"HOME": str(user), "OLLAMA_MODELS": str(extra)}
     got = listed(home, env)
     assert {n: m["store"] for n, m in got.items()} == {
         "tiny:1b": "ollama", "hf.co/acme/Tiny-GGUF:Q4_K_M": "ollama", "bob/mine:latest": "ollama",
-        "maker/Some-GGUF/Some-Q4_K_M": "lmstudio"}, got
+        "maker/Some-GGUF/Some-Q4_K_M": "lmstudio", "maker/Far-GGUF/Far": "lmstudio"}, got
     assert got["tiny:1b"]["path"].startswith(str(user)) and not (pathlib.Path(home) / "models").exists()
     text = call(["list"], home, env).out
     assert "Ollama" in text and "LM Studio" in text, text
-    for name in ("tiny", "some-q4_k_m", "maker/Some-GGUF", "bob/mine", "hf.co/acme/Tiny-GGUF"):
+    for name in ("tiny", "some-q4_k_m", "maker/Some-GGUF", "maker/Some-GGUF/Some-Q4_K_M.gguf", "bob/mine", "hf.co/acme/Tiny-GGUF"):
         assert call(["show", "--modelfile", name], home, env).returncode == 0, name
     assert "PARAMETER top_k 3" in call(["show", "--modelfile", "tiny"], home, env).out
     for name, who in (("tiny", "Ollama"), ("some-q4_k_m", "LM Studio")):
@@ -762,6 +783,26 @@ def models_of_other_programs_are_used_where_they_lie():
     assert now["store"] == "weir", now  # weir's own name wins
     assert call(["rm", "tiny:1b"], home, env).returncode == 0
     assert listed(home, env)["tiny:1b"]["store"] == "ollama" and pathlib.Path(got["tiny:1b"]["path"]).exists()
+
+
+@test
+def a_model_in_the_store_of_ollama_answers():
+    whole_model = pathlib.Path(make_home(), "models", f"{MODEL}.gguf")
+    data, root, home = whole_model.read_bytes(), scratch / "answering/.ollama/models", fresh_home()
+    ollama_store(root, {"registry.ollama.ai/library/theirs/1b": {"model": data}})
+    env = {"HOME": str(scratch / "answering")}
+    p = call(["ask", "-m", "theirs:1b", "-q", "-n", "4", "-t", "0", "hello"], home, env)
+    assert p.returncode == 0 and p.out.strip(), p.err
+    w = Weir(home, env=env)
+    _, text = w.call("GET", "/v1/models")
+    assert "theirs:1b" in text, text
+    r, said = w.chat("hello", model="theirs:1b", max_tokens=4)
+    assert r.status == 200 and said["choices"][0]["message"]["content"], said
+    assert call(["create", "ours", "-f", "-"], home, env, "FROM theirs:1b\nSYSTEM x\n").returncode == 0
+    _, text = w.call("GET", "/v1/models")  # a model made meanwhile is seen
+    assert '"ours"' in text, text
+    w.stop()
+    assert list(root.rglob("*.part")) == [] and not (pathlib.Path(home) / "models" / "theirs:1b.gguf").exists()
 
 
 @test
@@ -898,6 +939,21 @@ def two_names_for_one_model():
     assert call(["cp", "nosuch", "y"], home).returncode == 3
     assert call(["rm", "tiny"], home).returncode == 0
     assert list(listed(home)) == ["twin/x:2"] and call(["verify"], home).returncode == 0
+
+
+@test
+def a_slow_server_is_waited_for():
+    def drip(h, server):
+        if not h.path.endswith(sha(FILE)):
+            return False
+        head(h, len(FILE))
+        for at in range(0, len(FILE), 32768):
+            h.wfile.write(FILE[at:at + 32768])
+            time.sleep(0.3)
+        return True
+    home = fresh_home()
+    assert pull("tiny:1b", home, registry(how=drip)).returncode == 0
+    whole(home, "tiny:1b")
 
 
 @test

@@ -265,6 +265,23 @@ test('a conversation that had to stay here stays here, after a restart too', asy
   await refused(client.responses.create({ model: 'resp/ok', input: 'Go on.', previous_response_id: told.id }), 403, /./);
 });
 
+test('what is kept has an end: by age, number and size', async () => {
+  for (const change of ['time_ms=0', 'seq=(SELECT max(seq) FROM responses)-10000', 'seq=-5000,bytes=1073741825']) {
+    const old = await client.responses.create({ model: 'chat/ok', input: 'Old.' });
+    const recent = await client.responses.create({ model: 'chat/ok', input: 'Recent.' });
+    await w.stop();
+    const sql = `import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute("UPDATE responses SET ${change} WHERE id=?",(sys.argv[2],)); d.commit()`;
+    const p = spawnSync('python3', ['-c', sql, path.join(home, 'weir.db'), old.id], { encoding: 'utf8' });
+    assert.equal(p.status, 0, p.stderr);
+    w = await startWeir({ home });
+    client = connect();
+    await client.responses.retrieve(old.id);
+    await client.responses.create({ model: 'chat/ok', input: 'New.' });
+    await refused(client.responses.retrieve(old.id), 404, /not found/);
+    if (!change.includes('bytes')) await client.responses.retrieve(recent.id);
+  }
+});
+
 // ---- providers ----
 
 test('calls stream from every dialect', async () => {
@@ -364,6 +381,11 @@ test('what cannot be is an error in the dialect', async () => {
   assert.equal(wrong.status, 404);
 });
 
+test('the server ends as it should', async () => {
+  await Promise.all(reading);
+  assert.deepEqual(await w.stop(), { code: 0, signal: null }, w.out.slice(-2000));
+});
+
 test('everything that was seen is as the document says', async () => {
   for (const e of await Promise.all(reading)) if (e instanceof assert.AssertionError || e instanceof SyntaxError) throw e;
   const spec = path.join(process.env.WEIR_FIXTURES || path.join(root, '..', 'shared', 'fixtures'), 'openapi', 'openai.yaml');
@@ -375,6 +397,5 @@ test('everything that was seen is as the document says', async () => {
 });
 
 await run();
-await w.stop();
 await provider.stop();
 fs.rmSync(home, { recursive: true, force: true });

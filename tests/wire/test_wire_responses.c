@@ -181,8 +181,8 @@ static struct gen_req *rnd_req(struct arena *a)
 {
     static const char *const extras[] = {
         "", "{\"metadata\":{\"k\":\"v\"},\"service_tier\":\"auto\",\"x\":{\"y\":[1,\"z\"]}}",
-        "{\"reasoning\":{\"effort\":\"xhigh\",\"summary\":\"auto\"},"
-        "\"include\":[\"reasoning.encrypted_content\"]}",
+        ("{\"reasoning\":{\"effort\":\"xhigh\",\"summary\":\"auto\"},"
+         "\"include\":[\"reasoning.encrypted_content\"]}"),
         "{\"text\":{\"verbosity\":\"low\"},\"max_tool_calls\":3}"};
     struct gen_req *r = arena_alloc(a, sizeof *r);
     r->arena = a;
@@ -326,6 +326,28 @@ static void another_dialects_request_changes_its_form(void **state)
     assert_int_equal(wire_request_encode(WIRE_RESPONSES, &r, STR("m"), &q, &body, &e), 0);
     assert_null(strstr(body.p, "\"hm\""));
     buf_done(&body);
+}
+
+/* A conversation may move from one provider to another: what only its issuer reads stays behind. */
+static void a_blob_of_openais_stays_away_from_anthropic(void **state)
+{
+    static const struct {
+        const char *blob;
+        bool sent;
+    } rows[] = {{"gAAAAABpPDIVOKrs", false}, {"EqoBCkgIAhABGAIiQL", true}};
+    for (size_t i = 0; i < 2; i++) {
+        struct gen_part p[] = {{.type = GEN_PART_REASONING, .text = STR("hm")},
+                               {.type = GEN_PART_TEXT, .text = STR("so")}};
+        struct gen_msg m = {.role = GEN_ASSISTANT, .parts = p, .nparts = 2};
+        struct gen_req r = {.n = 1, .dialect = GEN_DIALECT_RESPONSES, .msgs = &m, .nmsgs = 1};
+        struct buf body = BUF_INIT(1 << 20);
+        struct err e = {0};
+        p[0].opaque = str_of(rows[i].blob);
+        r.parallel_tools = -1;
+        assert_int_equal(wire_request_encode(WIRE_ANTHROPIC, &r, STR("m"), NULL, &body, &e), 0);
+        assert_int_equal(strstr(body.p, rows[i].blob) != NULL, rows[i].sent);
+        buf_done(&body);
+    }
 }
 
 /* ---- answers ---- */
@@ -792,6 +814,7 @@ int main(void)
         cmocka_unit_test(requests),
         cmocka_unit_test(what_has_no_place_is_refused),
         cmocka_unit_test(another_dialects_request_changes_its_form),
+        cmocka_unit_test(a_blob_of_openais_stays_away_from_anthropic),
         cmocka_unit_test(answers),
         cmocka_unit_test(no_prefix_is_whole),
         cmocka_unit_test(little_streamed_is_enough),

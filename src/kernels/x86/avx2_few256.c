@@ -1,4 +1,4 @@
-/* avx2_few256.c: one or two columns (decoding) with weights in super-blocks of 256. A super-block
+/* avx2_few256.c: up to five columns (decoding) with weights in super-blocks of 256. A super-block
  * of a row becomes eight partial sums with the sub-blocks' scales multiplied in; eight rows' are
  * then added up into the lanes of one vector, for one step of the float sum. Called by avx2_mul. */
 #include "avx2_quant_int.h"

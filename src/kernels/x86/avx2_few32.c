@@ -1,4 +1,4 @@
-/* avx2_few32.c: one or two columns (decoding) with weights in blocks of 32. Eight rows stand in the
+/* avx2_few32.c: up to five columns (decoding) with weights in blocks of 32. Eight rows stand in the
  * lanes of a vector; rows i and i + 4 lie in the two halves of a register while their blocks are
  * multiplied, so the first step of every sum is free. Called by avx2_mul. */
 #include "avx2_quant_int.h"
