@@ -323,6 +323,8 @@ void house_free(struct house *h)
     if (h->tcp)
         net_server_close(h->tcp);
     jobs_end(h);
+    if (h->loop)
+        net_loop_settle(h->loop); /* a model that loads or leaves is in a worker's hand */
     models_free(h->models);
     keys_free(h->keys);
     provider_table_free(h->providers);
