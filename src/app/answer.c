@@ -106,7 +106,7 @@ void pipeline_refuse(struct net_req *r, struct face face, const struct err *err)
     } else if (err->code == ERR_OVERLOAD || err->code == ERR_RATE) {
         net_res_header(r, "Retry-After", STR("5"));
     }
-    if (face.kind == FACE_FORM) {
+    if (face.kind == FACE_FORM || face.kind == FACE_COUNT) {
         wire_error_body(face.form, err, &body);
     } else {
         buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", err_name(err->code));

@@ -198,6 +198,8 @@ static void send_start(struct flow *f)
     struct gen_event usage = {.type = GEN_EV_USAGE,
                               .usage = {.input = f->facts.request.prompt_tokens,
                                         .estimated = !f->facts.request.prompt_exact}};
+    if (f->have_usage && f->usage.input)
+        usage.usage = f->usage;
     struct gen_event ev = {.type = GEN_EV_START, .text = f->model_answered, .id = f->provider_id};
     answer_event(&f->answer, &usage, &e);
     answer_event(&f->answer, &ev, &e);

@@ -8,7 +8,8 @@
 static const struct command commands[] = {
     {"ask", CMD_ASK, "PROMPT", "answer one question", cmd_ask},
     {"run", CMD_RUN, "[MODEL]", "chat at the terminal", cmd_run},
-    {"serve", CMD_SERVE, "", "serve the page and the APIs of OpenAI, Anthropic, Ollama and others", cmd_serve},
+    {"serve", CMD_SERVE, "", "serve the page and the APIs of OpenAI, Anthropic, Ollama and others",
+     cmd_serve},
     {"pull", CMD_PULL, "NAME|PATH|URL", "bring a model to this machine", cmd_pull},
     {"create", CMD_CREATE, "NAME [-f FILE]", "make a model of another by a Modelfile", cmd_create},
     {"list", CMD_LIST, "", "models on this machine", cmd_list},

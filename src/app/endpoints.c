@@ -59,6 +59,8 @@ static const struct endpoint table[] = {
     {"POST", "/v1/chat/completions", NULL, FORM(WIRE_OPENAI), ASKS},
     {"POST", "/v1/embeddings", NULL, FORM(WIRE_EMBEDDINGS), ASKS},
     {"GET", "/v1/models", status_openai_models, FORM(WIRE_OPENAI), ASKS},
+    {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
+    {"GET", "/v1/models/", NULL, FORM(WIRE_OPENAI), ASKS, status_openai_model},
     {"POST", "/v1/messages", NULL, FORM(WIRE_ANTHROPIC), ASKS},
     {"POST", "/v1/messages/count_tokens", NULL, {WIRE_ANTHROPIC, FACE_COUNT}, ASKS},
     {"POST", "/v1/responses", NULL, FORM(WIRE_RESPONSES), ASKS},
@@ -165,9 +167,16 @@ static void refuse(struct net_req *r, struct face face, int code, const char *wh
 static void wrong_method(struct net_req *r, const struct endpoint *p)
 {
     net_res_header(r, "Allow", str_of(p->method));
-    net_res_send(
-        r, 405, "application/json",
-        STR("{\"error\":{\"code\":\"INVAL\",\"message\":\"this path wants another method\"}}"));
+    struct buf b = BUF_INIT(8192);
+    struct err e;
+    err_set(&e, ERR_INVAL, "this path wants the method %s", p->method);
+    if (p->face.kind == FACE_NATIVE)
+        buf_puts(&b,
+                 "{\"error\":{\"code\":\"INVAL\",\"message\":\"this path wants another method\"}}");
+    else
+        wire_error_body(p->face.form, &e, &b);
+    net_res_send(r, 405, "application/json", buf_str(&b));
+    buf_done(&b);
 }
 
 static void serve(struct call *c)

@@ -364,6 +364,8 @@ void house_free(struct house *h)
         net_server_close(h->tcp);
     net_timer_free(h->learning);
     jobs_end(h);
+    if (h->loop)
+        net_loop_settle(h->loop); /* a model that loads or leaves is in a worker's hand */
     models_free(h->models);
     keys_free(h->keys);
     provider_table_free(h->providers);

@@ -66,7 +66,8 @@ static void ready(void *ctx, int rc)
 static int find(struct look *k, const char *key)
 {
     struct str name = STR_NONE;
-    int rc = manage_string(k->body, key, false, &name, &k->err);
+    bool named = k->face.form == WIRE_LMSTUDIO; /* there it has to be */
+    int rc = manage_string(k->body, key, named, &name, &k->err);
     if (rc)
         return rc;
     if (name.n && !str_is(name, "auto"))

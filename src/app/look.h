@@ -24,8 +24,8 @@ struct look {
     int64_t began_ns, loaded_ns; /* loaded_ns: what waiting for the model took */
 };
 
-/* The model that the body's `key` names; where it names none, the one that `auto` would take. With
- * a body that is empty too. Answers the request, whatever comes of it. */
+/* The model that the body's `key` names; where it names none, the one that `auto` would take (LM
+ * Studio's refuses). With a body that is empty too. Answers the request, whatever comes of it. */
 void look_start(struct house *h, struct net_req *r, struct face face, const char *key,
                 int (*work)(struct look *k, struct buf *out, struct err *e));
 

@@ -164,7 +164,11 @@ static void decided(struct flow *f)
 static void decide(struct flow *f)
 {
     if (f->face.kind == FACE_COUNT) {
-        answer_count(f);
+        /* Of a model that is not here tokens are estimated; of one that is nowhere none. */
+        if (f->count.tokens < 0 && flow_decide(f) == ERR_NOT_FOUND)
+            flow_fail(f, &f->err);
+        else
+            answer_count(f);
         return;
     }
     int rc = f->gone ? err_set(&f->err, ERR_CANCELLED, "the client left") : flow_decide(f);
@@ -347,8 +351,22 @@ static struct str header(struct flow *f, struct net_req *r, const char *name)
     return v.p ? arena_str(f->arena, v) : STR_NONE;
 }
 
+/* The versions there are; a client that names none means the latest. */
+static int check_version(struct flow *f, struct net_req *r)
+{
+    struct str v = net_req_header(r, "anthropic-version");
+    if (f->face.form != WIRE_ANTHROPIC || !v.n || str_is(v, "2023-06-01") ||
+        str_is(v, "2023-01-01"))
+        return 0;
+    return err_set(&f->err, ERR_INVAL, "anthropic-version: \"%.*s\" is not a valid version",
+                   STR_ARG(v));
+}
+
 static int take_request(struct flow *f, struct net_req *r)
 {
+    int rc = check_version(f, r);
+    if (rc)
+        return rc;
     f->body = arena_str(f->arena, net_req_body(r));
     net_req_drop_body(r);
     f->zone_header = header(f, r, "x-weir-zone");
@@ -363,10 +381,30 @@ static int take_request(struct flow *f, struct net_req *r)
     return ledger_id(f->id, &f->err);
 }
 
+/* Requests of the same caller that are under way. */
+static int64_t under_way(const struct house *h, uint64_t caller)
+{
+    int64_t n = 0;
+    for (const struct flow *f = h->flows; f; f = f->next)
+        n += f->caller == caller && !f->gone;
+    return n;
+}
+
+static bool over_quota(const struct house *h, uint64_t caller, bool trusted)
+{
+    return !trusted && h->s->quota > 0 && under_way(h, caller) >= h->s->quota;
+}
+
 void pipeline_start(struct house *h, struct net_req *r, struct face face, bool trusted,
                     uint64_t caller)
 {
     struct err e = {0};
+    if (over_quota(h, caller, trusted)) {
+        err_set(&e, ERR_RATE, "%lld requests of this caller are under way already",
+                (long long)h->s->quota);
+        pipeline_refuse(r, face, &e);
+        return;
+    }
     struct flow *f = calloc(1, sizeof *f);
     struct arena *a = arena_new(FLOW_ARENA);
     if (!f || !a || h->stopping) {

@@ -101,6 +101,8 @@ static const struct option table[] = {
      "how long an idle model stays loaded; -1: until its memory is wanted"},
     {"memory", 0, OPTION_INT, AT(memory), "MIB", "0", 0, 1e9, CMD_SERVE, true,
      "memory that loaded models may have together; 0: what is free at the start"},
+    {"quota", 0, OPTION_INT, AT(quota), "N", "0", 0, 1e6, CMD_SERVE, true,
+     "requests that one caller (a key, or an address) may have under way; 0: no limit"},
     {"cache-disk", 0, OPTION_INT, AT(cache_disk), "MIB", "4096", 0, 1e9, CMD_SERVE, true,
      "disk for prompts that were read, so that they need not be read again; 0: none"},
     {"offline", 0, OPTION_BOOL, AT(offline), NULL, "false", 0, 0, CMD_SERVE | CMD_EMBED | ASKING,

@@ -49,7 +49,8 @@ struct settings_pair {
 struct settings {
     /* the server and the engine */
     char *host, *api_key, *allow_origin, *allow_host;
-    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk;
+    int64_t port, connections, ctx, threads, parallel, draft, keep_minutes, memory, cache_disk,
+        quota;
     char *cache_type;
     bool offline, stand_in;
     /* the request */

@@ -7,6 +7,7 @@
 #include "pipeline.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,38 +139,104 @@ void status_models(struct house *h, struct net_req *r)
     send_json(r, &b);
 }
 
-static void openai_model(struct buf *b, bool *first, const char *id, const char *owner)
+/* A model as the two dialects that share the path list it. */
+struct lister {
+    struct buf *b;
+    bool first, anthropic;
+    struct str only; /* this one alone; empty: all */
+    bool found;
+    char last[512];
+};
+
+static void list_model(struct lister *l, const char *id, const char *owner, int64_t made_ms)
 {
-    buf_printf(b, "%s{\"id\":", *first ? "" : ",");
-    buf_json_str(b, str_of(id));
-    buf_puts(b, ",\"object\":\"model\",\"created\":0,\"owned_by\":");
-    buf_json_str(b, str_of(owner));
-    buf_putc(b, '}');
-    *first = false;
+    if (l->only.n && !str_is(l->only, id))
+        return;
+    l->found = true;
+    buf_puts(l->b, l->first || l->only.n ? "" : ",");
+    l->first = false;
+    snprintf(l->last, sizeof l->last, "%s", id);
+    if (l->anthropic) {
+        time_t s = (time_t)(made_ms / 1000);
+        struct tm tm = {0};
+        char when[40];
+        gmtime_r(&s, &tm);
+        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        buf_puts(l->b, "{\"type\":\"model\",\"id\":");
+        buf_json_str(l->b, str_of(id));
+        buf_puts(l->b, ",\"display_name\":");
+        buf_json_str(l->b, str_of(id));
+        buf_printf(l->b, ",\"created_at\":\"%s\"}", when);
+        return;
+    }
+    buf_puts(l->b, "{\"id\":");
+    buf_json_str(l->b, str_of(id));
+    buf_printf(l->b,
+               ",\"object\":\"model\",\"created\":%lld,\"owned_by\":", (long long)(made_ms / 1000));
+    buf_json_str(l->b, str_of(owner));
+    buf_putc(l->b, '}');
 }
 
-static void openai_row(const struct provider_info *row, const struct provider_facts *known,
-                       const struct provider_model *m, struct buf *b, bool *first)
+static void list_providers(struct house *h, struct lister *l)
 {
-    char id[512];
-    snprintf(id, sizeof id, "%s/%.*s", row->name, STR_ARG(m->id));
-    if (known->usable)
-        openai_model(b, first, id, row->name);
+    for (size_t i = 0; i < provider_count(h->providers); i++) {
+        struct provider_info row;
+        struct provider_facts known;
+        provider_describe(provider_at(h->providers, i), &row);
+        provider_facts(provider_at(h->providers, i), &known);
+        for (size_t k = 0; known.usable && k < row.nmodels; k++) {
+            char id[512];
+            snprintf(id, sizeof id, "%s/%.*s", row.name, STR_ARG(row.models[k].id));
+            list_model(l, id, row.name, 0);
+        }
+    }
+}
+
+static void list_all(struct house *h, struct lister *l)
+{
+    models_refresh(h->models);
+    list_model(l, "auto", "weir", 0);
+    for (struct models_entry *en = models_first(h->models); en; en = en->next)
+        if (!en->from_path)
+            list_model(l, en->name, "local", en->item.added_ms);
+    list_providers(h, l);
+}
+
+/* Anthropic's clients say so by a header. */
+static bool is_anthropic(struct net_req *r)
+{
+    return net_req_header(r, "anthropic-version").p != NULL;
 }
 
 void status_openai_models(struct house *h, struct net_req *r)
 {
     struct buf b = BUF_INIT(MAX_REPORT);
-    bool first = true;
-    models_refresh(h->models);
-    buf_puts(&b, "{\"object\":\"list\",\"data\":[");
-    openai_model(&b, &first, "auto", "weir");
-    for (struct models_entry *en = models_first(h->models); en; en = en->next)
-        if (!en->from_path)
-            openai_model(&b, &first, en->name, "local");
-    each_model(h, &b, &first, openai_row);
-    buf_puts(&b, "]}\n");
+    struct lister l = {.b = &b, .first = true, .anthropic = is_anthropic(r)};
+    buf_puts(&b, l.anthropic ? "{\"data\":[" : "{\"object\":\"list\",\"data\":[");
+    list_all(h, &l);
+    buf_putc(&b, ']');
+    if (l.anthropic) {
+        buf_puts(&b, ",\"has_more\":false,\"first_id\":\"auto\",\"last_id\":");
+        buf_json_str(&b, str_of(l.last));
+    }
+    buf_puts(&b, "}\n");
     send_json(r, &b);
+}
+
+void status_openai_model(struct house *h, struct net_req *r, struct str id)
+{
+    struct buf b = BUF_INIT(MAX_REPORT);
+    struct lister l = {.b = &b, .anthropic = is_anthropic(r), .only = id};
+    struct err e;
+    list_all(h, &l);
+    if (l.found) {
+        buf_putc(&b, '\n');
+        send_json(r, &b);
+        return;
+    }
+    buf_done(&b);
+    err_set(&e, ERR_NOT_FOUND, "The model '%.*s' does not exist", STR_ARG(id));
+    pipeline_refuse(r, (struct face){l.anthropic ? WIRE_ANTHROPIC : WIRE_OPENAI, FACE_FORM}, &e);
 }
 
 /* ---- the house ---- */

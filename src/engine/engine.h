@@ -91,6 +91,7 @@ struct engine_token {
     struct engine_logprob chosen;
     const struct engine_logprob *top;
     int ntop;
+    int64_t reused; /* of the run's prompt, found in the cache */
 };
 
 enum engine_verdict { ENGINE_GO, ENGINE_PAUSE, ENGINE_STOP };

@@ -283,7 +283,7 @@ static bool draw_token(struct engine *en, struct engine_run *r, const float *log
                        struct engine_token *t)
 {
     const struct engine_sampling *p = &r->job.sampling;
-    *t = (struct engine_token){.id = pick(en, r, logits)};
+    *t = (struct engine_token){.id = pick(en, r, logits), .reused = r->stats.reused};
     if (t->id >= 0 && r->grammar && !grammar_state_accept(r->grammar, t->id))
         t->id = SAMPLER_NONE_LEFT;
     if (t->id < 0) {

@@ -209,6 +209,7 @@ struct gen_req {
     struct str grammar; /* GBNF text that the answer keeps to; empty: none */
 
     enum gen_effort effort;
+    bool must_think;         /* a model that cannot is to refuse; else an effort is a wish */
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */
 
     int32_t dimensions; /* GEN_EMBED: keep so many of a row's numbers; 0: all */

@@ -3,12 +3,14 @@
  * only when it has been hashed whole. */
 #include "library_int.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 struct library_put {
@@ -107,11 +109,27 @@ static int check_space(const struct library *l, uint64_t size, struct err *e)
                    (double)size / 1048576, l->blobs, (double)have / 1048576);
 }
 
+/* What a killed server has left of files handed in, a day ago or longer. */
+static void drop_stale(const struct library *l)
+{
+    DIR *d = opendir(l->partial);
+    for (struct dirent *ent; d && (ent = readdir(d));) {
+        struct stat st;
+        if (strncmp(ent->d_name, "put-", 4) == 0 && fstatat(dirfd(d), ent->d_name, &st, 0) == 0 &&
+            st.st_mtime < time(NULL) - 86400)
+            unlinkat(dirfd(d), ent->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+}
+
 static int open_put(struct library_put *p, struct err *e)
 {
     int rc = lib_make_dirs(p->l, e);
     if (rc == 0)
         rc = lib_make_dir(p->l->blobs, e);
+    if (rc == 0)
+        drop_stale(p->l);
     if (rc == 0)
         rc = check_space(p->l, p->announced, e);
     p->path = lib_path("%s/sha256-%s", p->l->blobs, p->hex);

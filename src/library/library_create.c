@@ -39,9 +39,6 @@ static int point_to(struct lib_job *j, const char *path, const char *hex, const 
 int lib_adopt(struct lib_job *j, const char *path, const char *hex, const char *source)
 {
     uint64_t size = 0;
-    int rc = lib_progress(j, LIBRARY_INSTALLING, 0, 0);
-    if (rc != 0)
-        return rc;
     if (same_file(path, j->model)) { /* a rename to itself would leave both names */
         lib_file_size(path, &size);
         return lib_record_write(j, hex, size, source);

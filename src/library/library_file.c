@@ -367,6 +367,9 @@ static int sync_dir(const char *path, struct err *e)
 int lib_install(struct lib_job *j, const char *hex, const char *source)
 {
     uint64_t size = 0;
+    int told = lib_progress(j, LIBRARY_INSTALLING, 0, 0);
+    if (told != 0)
+        return told;
     if (lib_file_size(j->part, &size) != 0)
         return err_set(j->e, ERR_IO, "%s is gone", j->part);
     if (rename(j->part, j->model) != 0)

@@ -124,7 +124,7 @@ static int not_found(const struct library *l, const char *name, const struct lib
                        en->name, en->name, (double)en->size / 1048576);
     struct buf hints = BUF_INIT(300);
     suggest(l, list, name, &hints);
-    int rc = err_set(e, ERR_NOT_FOUND, "no model %s%s", name, hints.p ? hints.p : "");
+    int rc = err_set(e, ERR_NOT_FOUND, "model '%s' not found%s", name, hints.p ? hints.p : "");
     buf_done(&hints);
     return rc;
 }

@@ -49,7 +49,8 @@ struct worker {
     struct lib_segment *seg;
     uint64_t asked_end; /* of the request under way */
     bool answered, done, moved;
-    int failed; /* what a callback returned, and the error with it */
+    bool overloaded; /* it said so (429, 5xx): later may be better */
+    int failed;      /* what a callback returned, and the error with it */
     struct err why;
 };
 
@@ -144,6 +145,7 @@ static int on_head(void *sink, int status, uint64_t total, struct str etag, bool
 {
     struct worker *w = sink;
     struct ranges *r = w->r;
+    w->overloaded = status == 429 || status >= 500;
     if (status != 200 && status != 206)
         return fail(w, lib_refuse_status(r->label, status, r->j->refused, &w->why));
     if (total && total != r->m->size)
@@ -233,7 +235,7 @@ static int request(struct worker *w)
     /* A digest proves more than a tag, and another host's tag may differ. */
     if (!r->j->entry && *etag)
         get.if_range = etag;
-    w->answered = w->done = w->moved = false;
+    w->answered = w->done = w->moved = w->overloaded = false;
     w->failed = 0;
     struct err outer = {0};
     int rc = f->get(f->ctx, &get, &outer);
@@ -248,10 +250,9 @@ static int request(struct worker *w)
 
 static bool worth_another_try(const struct worker *w, int rc)
 {
-    if (rc == ERR_UPSTREAM && w->failed)
-        return false; /* it answered, and wrongly */
-    return rc == ERR_CUT || rc == ERR_TIMEOUT || rc == ERR_CONNECT || rc == ERR_UPSTREAM ||
-           rc == ERR_RATE;
+    if (w->failed)
+        return w->overloaded; /* else it answered, and wrongly */
+    return rc == ERR_CUT || rc == ERR_TIMEOUT || rc == ERR_CONNECT || rc == ERR_UPSTREAM;
 }
 
 static void pause_before(const struct ranges *r, int tries)

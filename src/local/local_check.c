@@ -38,7 +38,7 @@ static int check_tools(const struct local *l, const struct local_face *f, const 
     if (!req->ntools || req->tool_choice == GEN_CHOICE_NONE)
         return 0;
     if (!f->tools)
-        return err_set(e, ERR_UNSUPPORTED, "tools: model '%s' cannot call tools", l->name);
+        return err_set(e, ERR_UNSUPPORTED, "tools: model '%s' does not support tools", l->name);
     bool forced = req->tool_choice == GEN_CHOICE_REQUIRED || req->tool_choice == GEN_CHOICE_NAMED;
     if (forced && !tmpl_syntax_form(f->syntax))
         return err_set(e, ERR_UNSUPPORTED,
@@ -56,6 +56,8 @@ int local_check_chat(const struct local *l, const struct local_face *f, const st
     if (!f->tmpl)
         return err_set(e, ERR_UNSUPPORTED,
                        "model '%s' takes only raw prompts: it has no chat template", l->name);
+    if (req->must_think && !f->traits.reasoning)
+        return err_set(e, ERR_UNSUPPORTED, "think: model '%s' does not support thinking", l->name);
     int rc = check_messages(l, f, req, e);
     return rc ? rc : check_tools(l, f, req, e);
 }
@@ -86,7 +88,9 @@ int local_check(const struct local *l, const struct local_face *f, const struct 
         return err_set(e, ERR_UNSUPPORTED, "model '%s' writes no text: it only gives embeddings",
                        l->name);
     if (req->kind == GEN_INFILL && !l->caps.infill && !f->traits.infill)
-        return err_set(e, ERR_UNSUPPORTED, "infill: model '%s' cannot fill in the middle", l->name);
+        return err_set(e, ERR_UNSUPPORTED,
+                       "infill: model '%s' does not support insert: it cannot fill in the middle",
+                       l->name);
     int rc = check_count(l, req, e);
     return rc || req->kind != GEN_CHAT ? rc : local_check_chat(l, f, req, e);
 }

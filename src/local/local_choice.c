@@ -213,18 +213,31 @@ static void echo(struct choice *c)
     buf_done(&text);
 }
 
-static void begin(struct choice *c)
+/* What is known of the prompt once it has been read: dialects tell of it before the first text. */
+static void tell_prompt(struct gen_run *r, int64_t reused)
+{
+    struct gen_event ev = {.type = GEN_EV_USAGE,
+                           .usage = {.input = (int64_t)r->prompt.ids.n,
+                                     .cached = reused,
+                                     .cache_write = local_cache_written(r, reused)}};
+    if (r->nchoices == 1)
+        local_emit(r, &ev);
+}
+
+static void begin(struct choice *c, int64_t reused)
 {
     if (c->started)
         return;
     c->started = true;
+    if (!c->run->told_start)
+        tell_prompt(c->run, reused);
     local_emit_start(c->run);
     echo(c);
 }
 
 bool choice_token(struct choice *c, const struct engine_token *t)
 {
-    begin(c);
+    begin(c, t->reused);
     if (!is_end(c->run->l, t->id) && !c->run->req->prompt_only) {
         hold_token(c, t);
         let_go(c);
@@ -266,7 +279,7 @@ void choice_done(struct choice *c)
 
 void choice_finish(struct choice *c)
 {
-    begin(c);
+    begin(c, 0);
     if (!c->matched.n)
         feed(c, tmpl_hold_text(&c->hold).n);
     tmpl_parser_end(c->parser, &c->called_tools);

@@ -294,7 +294,9 @@ int local_infill(struct local *l, const struct gen_req *req, struct tmpl_out *te
     struct parts p = {0};
     size_t from = ids->n;
     if (!local_fim_known(&l->fim))
-        return err_set(e, ERR_UNSUPPORTED, "infill: model '%s' cannot fill in the middle", l->name);
+        return err_set(e, ERR_UNSUPPORTED,
+                       "infill: model '%s' does not support insert: it cannot fill in the middle",
+                       l->name);
     int rc = encode_parts(l, req, &p, e);
     if (!rc)
         cut_parts(&p, req, local_room(l, req), req->nfiles ? HEADS : MARKS);

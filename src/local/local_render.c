@@ -1,5 +1,6 @@
 /* local_render.c: a request to one text, and the text to token ids. Owns the variables a template
- * gets, and the rule that text from outside never becomes a special token. */
+ * gets, and the rule that what messages hold never becomes a special token. A raw prompt is no
+ * message: who sends one writes the template's part too, marks included. */
 #include "local_int.h"
 
 #include "clock.h"
@@ -82,12 +83,12 @@ struct gen_prompt local_raw_prompt(const struct gen_req *req, size_t i)
                                req->nprompt_pieces};
 }
 
-/* Text is a run from outside, and begins as texts do where it is the first; ids are taken as they
- * are. */
+/* Text begins as texts do where it is the first, its special tokens are meant as such; ids are
+ * taken as they are. */
 static int encode_piece(const struct local *l, const struct gen_prompt *p, bool first,
                         struct tmpl_out *text, struct tok_ids *ids, struct err *e)
 {
-    struct tok_span span = {p->text, false};
+    struct tok_span span = {p->text, true};
     int rc = p->ids ? check_ids(l, p->ids, p->nids, e) : local_add_text(text, p->text, true, e);
     if (rc)
         return rc;

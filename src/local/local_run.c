@@ -133,9 +133,9 @@ static void add_stats(struct engine_stats *sum, const struct engine_stats *s, bo
 }
 
 /* What the caller had marked and had to be computed is in the cache now. */
-static int64_t written(const struct gen_run *r)
+int64_t local_cache_written(const struct gen_run *r, int64_t reused)
 {
-    int64_t marked = (int64_t)r->prompt.marked, n = marked - r->stats.reused;
+    int64_t marked = (int64_t)r->prompt.marked, n = marked - reused;
     return n > 0 ? n : 0;
 }
 
@@ -150,7 +150,7 @@ static void tell_usage(struct gen_run *r)
     struct gen_event ev = {.type = GEN_EV_USAGE,
                            .usage = {.input = s->prompt,
                                      .cached = s->reused,
-                                     .cache_write = written(r),
+                                     .cache_write = local_cache_written(r, s->reused),
                                      .output = r->req->prompt_only ? 0 : s->generated,
                                      .reasoning = reasoning},
                            .times = {.queue = (int64_t)s->queued_ns,

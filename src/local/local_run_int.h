@@ -72,6 +72,7 @@ enum gen_reason choice_reason(const struct choice *c, enum engine_end end);
 struct str choice_raw(struct choice *c);
 
 /* ---- local_run.c ---- */
+int64_t local_cache_written(const struct gen_run *r, int64_t reused);
 int local_end_error(const struct gen_run *r, enum engine_end end, const struct engine_stats *s,
                     const struct err *err, struct err *out);
 

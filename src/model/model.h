@@ -112,8 +112,8 @@ uint64_t model_kv_snapshot_bytes(const struct model *m, enum model_cache c);
 
 int model_seq_new(struct model_kv *kv, int32_t max_positions, struct model_seq **out,
                   struct err *e);
-void model_seq_free(struct model_seq *s);         /* gives its pages back */
-int32_t model_seq_len(const struct model_seq *s); /* positions held */
+void model_seq_free(struct model_seq *s);          /* gives its pages back */
+int32_t model_seq_len(const struct model_seq *s);  /* positions held */
 int32_t model_seq_most(const struct model_seq *s); /* that it may grow to */
 /* Room to go on up to `positions`. ERR_NOMEM: the cache is full. */
 int model_seq_reserve(struct model_seq *s, int32_t positions, struct err *e);

@@ -40,7 +40,7 @@ struct model_kv {
     uint64_t touched;    /* by units that are memory: handed out or hot */
     int32_t slice;       /* the longest stretch of one sequence in a batch */
     struct state_pool pool[STATE_CLASSES];
-    int32_t *place; /* of each layer among those of its class */
+    int32_t *place;            /* of each layer among those of its class */
     _Atomic uint64_t identity; /* model_identity, once somebody asked; any thread */
 };
 

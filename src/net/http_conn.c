@@ -417,7 +417,7 @@ static void watch(struct http_conn *c)
 static void pump(struct http_conn *c, struct str fresh)
 {
     struct buf held = c->pending;
-    struct str in = fresh;
+    struct str in = fresh.p ? fresh : STR("");
     if (held.n > 0) {
         buf_str_add(&held, fresh);
         in = buf_str(&held);

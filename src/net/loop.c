@@ -23,6 +23,7 @@ struct net_loop {
     void *signal_ctx;
     pthread_mutex_t lock; /* of the list of messages, the one thing other threads touch */
     struct message *head, **tail;
+    size_t nworks; /* net_work's that have not called done */
 };
 
 /* ---- messages ---- */
@@ -131,6 +132,7 @@ struct uv_loop_s *net_loop_uv(struct net_loop *l)
 
 struct work {
     uv_work_t uv;
+    struct net_loop *loop;
     void (*work)(void *ctx);
     void (*done)(void *ctx);
     void *ctx;
@@ -145,6 +147,7 @@ static void do_work(uv_work_t *u)
 static void work_done(uv_work_t *u, int status)
 {
     struct work *w = u->data;
+    w->loop->nworks--;
     w->done(w->ctx);
     free(w);
 }
@@ -154,13 +157,20 @@ int net_work(struct net_loop *l, void (*work)(void *ctx), void (*done)(void *ctx
     struct work *w = malloc(sizeof *w);
     if (!w)
         return ERR_NOMEM;
-    *w = (struct work){.work = work, .done = done, .ctx = ctx};
+    *w = (struct work){.loop = l, .work = work, .done = done, .ctx = ctx};
     w->uv.data = w;
     if (uv_queue_work(&l->uv, &w->uv, do_work, work_done) != 0) {
         free(w);
         return ERR_INTERNAL;
     }
+    l->nworks++;
     return 0;
+}
+
+void net_loop_settle(struct net_loop *l)
+{
+    while (l->nworks)
+        uv_run(&l->uv, UV_RUN_ONCE);
 }
 
 /* ---- timers ---- */

@@ -23,8 +23,10 @@ struct uv_loop_s;
 int net_loop_new(struct net_loop **out, struct err *e);
 void net_loop_free(
     struct net_loop *l); /* after net_loop_run has returned and all handles are closed */
-void net_loop_run(struct net_loop *l);             /* until net_loop_stop */
-void net_loop_stop(struct net_loop *l);            /* on the loop */
+void net_loop_run(struct net_loop *l);  /* until net_loop_stop */
+void net_loop_stop(struct net_loop *l); /* on the loop */
+/* After net_loop_run: until no net_work is under way, so that what it has in hand can be freed. */
+void net_loop_settle(struct net_loop *l);
 struct uv_loop_s *net_loop_uv(struct net_loop *l); /* for egress/ */
 
 /* Run fn(ctx) on the loop, in order of posting. Any thread. Never fails: the list is intrusive-free

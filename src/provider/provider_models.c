@@ -131,10 +131,13 @@ int caps_parse(struct str words, struct gen_caps *out, struct err *e)
         const char *word;
         bool *flag;
     } rows[] = {
-        {"chat", &c.chat},           {"raw", &c.raw},       {"embed", &c.embed},
-        {"tools", &c.tools},         {"images", &c.images}, {"audio", &c.audio},
-        {"documents", &c.documents}, {"json", &c.json},     {"schema", &c.schema},
-        {"reasoning", &c.reasoning}, {"many", &c.many},     {"logprobs", &c.logprobs},
+        {"chat", &c.chat},           {"raw", &c.raw},
+        {"infill", &c.infill},       {"embed", &c.embed},
+        {"tools", &c.tools},         {"images", &c.images},
+        {"audio", &c.audio},         {"documents", &c.documents},
+        {"json", &c.json},           {"schema", &c.schema},
+        {"reasoning", &c.reasoning}, {"many", &c.many},
+        {"logprobs", &c.logprobs},
     };
     while (words.n) {
         struct str word;

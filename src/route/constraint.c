@@ -167,7 +167,7 @@ const char *constraint_sentence(struct arena *a, const struct route_facts *f,
     case ROUTE_OFFLINE: return "weir is offline and it is not on this machine";
     case ROUTE_CAPABILITY:
         constraint_missing(&f->request, c, missing, sizeof missing);
-        return arena_printf(a, "it cannot do %s", missing);
+        return arena_printf(a, "it does not support %s", missing);
     case ROUTE_CONTEXT:
         return arena_printf(a, "the prompt and answer take %s%lld tokens, its context holds %lld",
                             f->request.prompt_exact ? "" : "about ",

@@ -11,7 +11,8 @@
 
 #define CANDIDATES_MAX 4096
 
-enum field_type { F_BOOL, F_I32, F_U32, F_I64, F_AMOUNT, F_DOUBLE, F_TEXT, F_ENUM };
+/* F_LATER: a boolean that rows booked before it was known do not have; false then. */
+enum field_type { F_BOOL, F_LATER, F_I32, F_U32, F_I64, F_AMOUNT, F_DOUBLE, F_TEXT, F_ENUM };
 
 struct field {
     const char *name;
@@ -114,11 +115,23 @@ static const struct field candidate_fields[] = {
 };
 
 static const struct field caps_fields[] = {
-    R(gen_caps, chat, F_BOOL),      R(gen_caps, raw, F_BOOL),       R(gen_caps, embed, F_BOOL),
-    R(gen_caps, tools, F_BOOL),     R(gen_caps, images, F_BOOL),    R(gen_caps, audio, F_BOOL),
-    R(gen_caps, documents, F_BOOL), R(gen_caps, json, F_BOOL),      R(gen_caps, schema, F_BOOL),
-    R(gen_caps, reasoning, F_BOOL), R(gen_caps, logprobs, F_BOOL),  R(gen_caps, many, F_BOOL),
-    R(gen_caps, context, F_I64),    R(gen_caps, max_output, F_I64), {NULL},
+    R(gen_caps, chat, F_BOOL),
+    R(gen_caps, raw, F_BOOL),
+    R(gen_caps, embed, F_BOOL),
+    R(gen_caps, infill, F_LATER),
+    R(gen_caps, rerank, F_LATER),
+    R(gen_caps, tools, F_BOOL),
+    R(gen_caps, images, F_BOOL),
+    R(gen_caps, audio, F_BOOL),
+    R(gen_caps, documents, F_BOOL),
+    R(gen_caps, json, F_BOOL),
+    R(gen_caps, schema, F_BOOL),
+    R(gen_caps, reasoning, F_BOOL),
+    R(gen_caps, logprobs, F_BOOL),
+    R(gen_caps, many, F_BOOL),
+    R(gen_caps, context, F_I64),
+    R(gen_caps, max_output, F_I64),
+    {NULL},
 };
 
 /* ---- writing ---- */
@@ -135,7 +148,8 @@ static void put_double(struct buf *out, double x)
 static void put_value(struct buf *out, const struct field *f, const void *at)
 {
     switch (f->type) {
-    case F_BOOL: buf_puts(out, *(const bool *)at ? "true" : "false"); break;
+    case F_BOOL:
+    case F_LATER: buf_puts(out, *(const bool *)at ? "true" : "false"); break;
     case F_I32: buf_printf(out, "%d", *(const int32_t *)at); break;
     case F_U32: buf_printf(out, "%u", *(const unsigned *)at); break;
     case F_I64: buf_printf(out, "%lld", (long long)*(const int64_t *)at); break;
@@ -251,6 +265,7 @@ static int read_value(const struct reader *r, const struct field *f, json_t *v, 
 {
     switch (f->type) {
     case F_BOOL:
+    case F_LATER:
         if (!json_is_boolean(v))
             return bad(r, f->name, "is no boolean");
         *(bool *)at = json_is_true(v);
@@ -279,6 +294,10 @@ static int read_object(const struct reader *r, json_t *o, const struct field *fi
     size_t want = nested ? 1 : 0;
     for (const struct field *f = fields; f->name; f++, want++) {
         json_t *v = json_object_get(o, f->name);
+        if (!v && f->type == F_LATER) {
+            want--;
+            continue;
+        }
         if (!v)
             return bad(r, f->name, "is missing");
         int code = read_value(r, f, v, (char *)base + f->offset);

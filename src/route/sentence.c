@@ -105,7 +105,7 @@ const char *sentence_nothing(struct arena *a, const struct route_facts *f,
     if (f->ncandidates == 0)
         return arena_printf(a, "no model may answer: there is none; %s", relax(f, p));
     if (p->code == ERR_NOT_FOUND)
-        return arena_printf(a, "no model '%.100s'; %s", f->policy.pinned, relax(f, p));
+        return arena_printf(a, "model '%.100s' not found; %s", f->policy.pinned, relax(f, p));
     struct buf b = BUF_INIT(600);
     size_t said = 0, hidden = 0;
     for (size_t i = 0; i < p->nremoved; i++) {

@@ -317,6 +317,7 @@ static int decode_think(struct dec *d, const json_t *body, struct gen_req *r, js
     struct str s = wire_json_str(v);
     if (!v || json_is_null(v))
         return 0;
+    r->must_think = !json_is_false(v);
     if (json_is_boolean(v)) {
         r->effort = json_is_true(v) ? GEN_EFFORT_MEDIUM : GEN_EFFORT_NONE;
         return 0;

@@ -175,7 +175,7 @@ def bad_json_is_a_400_and_no_more():
     mine = [b"", b"{", b"[]", b"null", b'"x"', b"[" * 100000, b'{"a":' * 50000, b"\xff\xfe", b'{"model":"x"}', b'{"messages":1}',
             b'{"model":1,"messages":[]}', b'{"model":"x","messages":[{"role":"user","content":"\xed\xa0\x80"}]}',
             b'{"model":"x","messages":[1]}', b'{"model":"x","messages":[{"role":"nobody","content":"x"}]}',
-            b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":-1}',
+            b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":-2}',
             b'{"model":"x","messages":[{"role":"user","content":"x"}],"max_tokens":1e400}']
     folder = FIXTURES / "json" / "test_parsing"
     files = sorted(folder.glob("n_*")) if folder.exists() else []
@@ -314,6 +314,26 @@ def a_second_sigterm_ends_a_stream_with_an_error_in_band():
         b = json.loads(again.call("GET", "/weir/v1/requests?limit=1")[1])["rows"][0]
         assert b["status"] in ("cancelled", "error"), b["status"]
         assert again.stop() == 0
+
+
+@test
+def a_caller_has_a_quota_where_one_is_set():
+    v = Weir(make_home(), args=["--quota", "2", "--offline"])
+    held = [begin(v, MODEL)[0] for _ in range(2)]
+    try:
+        r, out = call(v, "openai", MODEL, "Hi", max_tokens=1)
+        assert r.status == 429 and int(r.headers["retry-after"]) > 0, (r.status, out)
+        assert v.call("GET", "/v1/models")[0].status == 200
+    finally:
+        for s in held:
+            s.close()
+    for _ in range(100):
+        time.sleep(0.1)
+        if call(v, "openai", MODEL, "Hi", max_tokens=1)[0].status == 200:
+            break
+    else:
+        raise AssertionError("the quota was not given back")
+    assert v.stop() == 0
 
 
 run()

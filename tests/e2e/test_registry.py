@@ -537,6 +537,21 @@ def connections_that_break_are_taken_up_again():
 
 
 @test
+def a_server_that_is_overloaded_is_asked_again_and_one_that_stays_so_is_not_for_ever():
+    def busy(h, server):
+        n = sum(p.endswith(sha(BIG)) for p in server.paths()) if is_model(h) else 0
+        return n % 2 == 1 and (head(h, 0, 503), True)[1]
+    s, home = big_registry(busy), fresh_home()
+    p = pull("tiny:1b", home, s)
+    assert p.returncode == 0, p.err
+    whole(home, "tiny:1b", BIG)
+    s, home = big_registry(lambda h, _: is_model(h) and (head(h, 0, 503), True)[1]), fresh_home()
+    p = pull("tiny:1b", home, s)
+    assert p.returncode == 1 and "503" in p.err and len(s.blobs()) < 20, p.err
+    nothing(home)
+
+
+@test
 def a_pull_that_was_cut_goes_on_and_asks_for_the_rest_alone():
     served = []
 

@@ -40,7 +40,7 @@ static struct route_candidate demo_model(void)
     c.backend = ROUTE_LOCAL;
     c.zone = GEN_DEVICE;
     c.on_machine = c.loaded = true;
-    c.caps = (struct gen_caps){.chat = true, .raw = true, .logprobs = true, .context = 2048};
+    c.caps = (struct gen_caps){.chat = true, .raw = true, .infill = true, .logprobs = true, .context = 2048};
     c.params = 135e6;
     c.prefill_tps = 300;
     c.decode_tps = 40;
@@ -56,6 +56,7 @@ static struct route_candidate big_model(void)
     c.model = "big-70b";
     c.caps = (struct gen_caps){.chat = true,
                                .raw = true,
+                               .infill = true,
                                .tools = true,
                                .json = true,
                                .schema = true,
@@ -78,6 +79,7 @@ static struct route_candidate cloud_model(void)
     c.loaded = true;
     c.caps = (struct gen_caps){.chat = true,
                                .raw = true,
+                               .infill = true,
                                .tools = true,
                                .images = true,
                                .documents = true,
@@ -324,7 +326,7 @@ static void every_removed_candidate_has_a_sentence(void **state)
     assert_int_equal(p.nremoved, 2);
     assert_int_equal(p.removed[0].removed, ROUTE_CAPABILITY);
     assert_int_equal(p.removed[1].removed, ROUTE_ZONE);
-    assert_string_equal(p.removed[0].sentence, "it cannot do images");
+    assert_string_equal(p.removed[0].sentence, "it does not support images");
     assert_non_null(strstr(p.removed[1].sentence, "payment card"));
     assert_int_equal(p.code, ERR_UNSUPPORTED);
     struct err e;
