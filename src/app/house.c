@@ -302,7 +302,7 @@ static int open_rooms(struct house *h, bool serve, struct err *e)
 
 /* Until it is measured: what two channels of ordinary memory give. */
 #define GUESSED_BPS 20e9
-#define LEARN_MS 1000
+#define LEARN_MS 30000
 
 static void learn_work(void *ctx)
 {
@@ -317,7 +317,8 @@ static void learned(void *ctx)
         h->machine.read_bps = h->learned_bps;
 }
 
-/* When nobody is being served: the measurement and an answer would disturb each other. */
+/* When nobody is being served: the measurement and an answer would disturb each other. It reads
+ * more than the caches hold, up to a gigabyte, so it is not the first thing that a server does. */
 static void on_learn(void *ctx)
 {
     struct house *h = ctx;
