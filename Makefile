@@ -30,6 +30,7 @@ test:
 # Speed, side by side with llama.cpp in the same run where it is built (bench/README.md).
 bench: all
 	@python3 bench/run
+	@WEIR_TIMED=1 build/tests/test_serving
 
 install: weir
 	@install -D -m 755 build/weir $(DESTDIR)$(PREFIX)/bin/weir
