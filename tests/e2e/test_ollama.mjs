@@ -252,6 +252,15 @@ Answer with <tool_call>
   assert.ok(after.prompt_eval_count > offered.prompt_eval_count + 15);
 });
 
+test('a name is understood as people write it', async () => {
+  for (const name of ['caller:latest', 'Caller', 'SmolLM2:135M', `local/${model}`]) {
+    assert.equal((await client.chat({ model: name, messages: japan, options })).done, true);
+    assert.equal((await client.generate({ model: name, prompt: 'hi', options })).done, true);
+    assert.ok((await client.show({ model: name })).details.family);
+  }
+  assert.equal((await client.embed({ model: 'tiny-bert:latest', input: 'hello' })).embeddings.length, 1);
+});
+
 test('create from an uploaded file', async () => {
   const bytes = fs.readFileSync(encoder), digest = 'sha256:' + createHash('sha256').update(bytes).digest('hex');
   const blob = `${w.base}/api/blobs/${digest}`;
