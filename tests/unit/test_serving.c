@@ -6,13 +6,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "allocations.h"
 #include "take.h"
 
 #include <sys/stat.h>
 
 /* Sanitizers make everything many times slower; what is measured there says nothing. */
-#ifdef SANITIZED
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLOW
+#endif
+#endif
+#ifdef SLOW
 #define MEASURED false
 #else
 #define MEASURED true
