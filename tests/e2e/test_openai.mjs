@@ -114,11 +114,18 @@ test('a second turn reuses the first turn\'s cache', async () => {
     JSON.stringify([first.usage, second.usage]));
 });
 
-test('n > 1 gives as many choices, each with its own end', async () => {
-  const { choices, usage } = await client.chat.completions.create({ model, messages: france, temperature: 1, seed: 7, n: 3, max_tokens: 12 });
-  assert.deepEqual(choices.map((c) => c.index), [0, 1, 2]);
-  for (const c of choices) assert.ok(c.finish_reason === 'stop' || c.finish_reason === 'length');
-  assert.ok(usage.completion_tokens > choices.length);
+test('n answers to one prompt, which is counted once', async () => {
+  const ask = { model, messages: [{ role: 'user', content: 'Tell me a story about a river.' }], temperature: 1, seed: 4, max_tokens: 12 };
+  const one = await client.chat.completions.create(ask);
+  const r = await client.chat.completions.create({ ...ask, n: 3 });
+  assert.deepEqual(r.choices.map((c) => c.index).sort(), [0, 1, 2]);
+  assert.equal(new Set(r.choices.map((c) => c.message.content)).size, 3);
+  assert.equal(r.choices.find((c) => c.index === 0).message.content, one.choices[0].message.content);
+  assert.equal(r.usage.prompt_tokens, one.usage.prompt_tokens);
+  const texts = ['', '', ''];
+  for await (const c of await client.chat.completions.create({ ...ask, n: 3, stream: true }))
+    for (const x of c.choices) texts[x.index] += x.delta.content ?? '';
+  assert.deepEqual(texts, r.choices.toSorted((a, b) => a.index - b.index).map((c) => c.message.content));
 });
 
 const refused = {
