@@ -1,7 +1,7 @@
 # The front door. Meson and Ninja do the work.
 PREFIX ?= /usr/local
 
-.PHONY: all weir run test bench install clean format fuzz web
+.PHONY: all weir run test soak bench install clean format fuzz web
 
 all: build/build.ninja
 	@ninja -C build
@@ -27,10 +27,17 @@ test:
 	@tools/setup test || { echo "0 passed, 1 failed"; exit 1; }
 	@python3 tests/run
 
-# Speed, side by side with llama.cpp in the same run where it is built (bench/README.md).
+# The server under everything at once, SECONDS=3600
+soak: weir
+	@test -f build/test-home/models/smollm2:135m.gguf || WEIR_HOME=build/test-home build/weir pull smollm2:135m
+	@python3 tests/soak/soak.py --seconds $(if $(filter command environment,$(firstword $(origin SECONDS))),$(SECONDS),3600)
+
+# Speed, side by side with llama.cpp in the same run where it is built: LLAMA_BENCH, LLAMA_SERVER (docs/performance.md,
+# docs/serving.md).
 bench: all
 	@python3 bench/run
 	@WEIR_TIMED=1 build/tests/test_serving
+	@test -z "$$LLAMA_SERVER" || python3 bench/serve --model $${WEIR_TEST_MODEL:-build/test-home/models/smollm2:135m.gguf}
 
 install: weir
 	@install -D -m 755 build/weir $(DESTDIR)$(PREFIX)/bin/weir

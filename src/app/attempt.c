@@ -91,7 +91,6 @@ static void fill_begin(struct flow *f)
         .req_zone = f->req->zone,
         .reason = str_of(reason(f)),
         .labels = buf_str(&f->labels_json),
-        .plan = buf_str(&f->booked_json),
         .conversation = f->conversation,
         .client = f->client,
         .input = f->facts.request.prompt_tokens,
@@ -210,6 +209,7 @@ static void send_account(struct flow *f)
 {
     struct buf row = BUF_INIT((size_t)4 << 20);
     struct err e;
+    f->begin.plan = flow_booked(f);
     if (f->face.kind == FACE_NATIVE &&
         ledger_account(f->h->ledger, &f->begin, &f->end, &row, &e) == 0)
         answer_native(&f->answer, "account", buf_str(&row));
@@ -287,6 +287,7 @@ static void settle(struct flow *f)
     fill_end(f);
     if (f->zone.taints && f->text.n)
         privacy_taint_answer(f->h->taint, buf_str(&f->text), f->zone.zone, &e);
+    f->begin.plan = flow_booked(f);
     int rc = ledger_settle(f->h->ledger, &f->begin, &f->end, settle_done, f, &e);
     if (rc) {
         f->step_rc = rc;
@@ -560,7 +561,10 @@ void flow_attempt(struct flow *f)
         return;
     }
     release_counter(f);
-    if (ledger_reserve(f->h->ledger, &f->begin, reserve_done, f, &e) != 0)
+    f->begin.plan = flow_booked(f);
+    int rc = ledger_reserve(f->h->ledger, &f->begin, reserve_done, f, &e);
+    flow_unbook(f);
+    if (rc)
         failed(f, &e);
 }
 

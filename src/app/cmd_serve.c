@@ -3,6 +3,14 @@
 #include "command.h"
 #include "house.h"
 
+#include <malloc.h>
+
+/* A server lives for months. What is large is mapped by itself and given back when it is freed,
+ * always: left to itself, glibc raises that threshold to the largest block that it saw freed. And
+ * few arenas, so that what one worker freed is there for the next. */
+#define MAPPED_BYTES (256 << 10)
+#define ARENAS 2
+
 static void on_signal(void *ctx, int sig)
 {
     fputs("stopping: open answers may finish (again to end them now)\n", stderr);
@@ -15,6 +23,9 @@ int cmd_serve(const struct settings *s, int argc, char **argv)
     struct err e = {0};
     if (argc)
         return command_usage(command_find("serve"), "no argument is taken");
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, 2 * MAPPED_BYTES);
+    mallopt(M_ARENA_MAX, ARENAS);
     int rc = house_new(s, true, &h, &e);
     if (rc == 0)
         rc = net_signals(h->loop, on_signal, h, &e);

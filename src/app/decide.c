@@ -43,7 +43,7 @@ static int decide_zone(struct flow *f)
 
 static struct route_candidate *add(struct flow *f)
 {
-    if (f->facts.ncandidates == MAX_CANDIDATES)
+    if (f->facts.ncandidates == f->max_candidates)
         return NULL;
     struct route_candidate *c = &f->facts.candidates[f->facts.ncandidates++];
     *c = route_candidate_default();
@@ -202,6 +202,21 @@ static void add_providers(struct flow *f)
     }
 }
 
+/* No more than there can be: a request that waits for minutes keeps them. */
+static size_t count_candidates(const struct flow *f)
+{
+    struct provider_table *t = f->h->providers;
+    size_t n = 0;
+    for (struct models_entry *en = models_first(f->h->models); en; en = en->next)
+        n++;
+    for (size_t i = 0; i < provider_count(t); i++) {
+        struct provider_info row;
+        provider_describe(provider_at(t, i), &row);
+        n += row.nmodels + 1; /* the one asked for by name */
+    }
+    return n < MAX_CANDIDATES ? n : MAX_CANDIDATES;
+}
+
 /* ---- the plan ---- */
 
 /* The candidate's own name for what was asked: people write "NAME:latest", another case, no tag. */
@@ -253,18 +268,33 @@ static int read_request(struct flow *f)
     return 0;
 }
 
-/* The plan's object with one more key. */
-static void book_facts(struct flow *f)
+/* The plan's object with one more key. Some 40 KB, so it is made where a row wants it and dropped
+ * again: a request may wait for minutes. */
+struct str flow_booked(struct flow *f)
 {
-    struct str plan = buf_str(&f->plan_json);
-    while (plan.n && plan.p[plan.n - 1] != '}')
-        plan.n--;
-    if (plan.n < 2 || buf_failed(&f->plan_json))
-        return;
-    buf_add(&f->booked_json, plan.p, plan.n - 1);
-    buf_puts(&f->booked_json, ",\"facts\":");
-    route_facts_encode(&f->facts, &f->booked_json);
-    buf_putc(&f->booked_json, '}');
+    struct buf *out = &f->booked_json;
+    if (!f->planned || out->n || buf_failed(out))
+        return buf_str(out);
+    route_plan_json(&f->facts, &f->plan, out);
+    while (out->n && out->p[out->n - 1] != '}')
+        out->n--;
+    if (out->n < 2 || buf_failed(out)) {
+        flow_unbook(f);
+        return buf_str(out);
+    }
+    out->n--;
+    buf_puts(out, ",\"facts\":");
+    route_facts_encode(&f->facts, out);
+    buf_putc(out, '}');
+    return buf_str(out);
+}
+
+void flow_unbook(struct flow *f)
+{
+    size_t max = f->booked_json.max;
+    buf_done(&f->booked_json);
+    f->booked_json = BUF_INIT(max);
+    f->begin.plan = STR("");
 }
 
 int flow_decide(struct flow *f)
@@ -274,7 +304,8 @@ int flow_decide(struct flow *f)
         rc = read_request(f);
     if (rc)
         return rc;
-    f->facts.candidates = arena_array(f->arena, MAX_CANDIDATES, sizeof *f->facts.candidates);
+    f->max_candidates = count_candidates(f);
+    f->facts.candidates = arena_array(f->arena, f->max_candidates, sizeof *f->facts.candidates);
     if (!f->facts.candidates)
         return err_set(&f->err, ERR_NOMEM, "no memory for the route");
     add_locals(f);
@@ -283,7 +314,7 @@ int flow_decide(struct flow *f)
     rc = route_plan_make(f->arena, &f->facts, &f->plan, &f->err);
     if (rc)
         return rc;
+    f->planned = true;
     route_plan_json(&f->facts, &f->plan, &f->plan_json);
-    book_facts(f);
     return route_plan_error(&f->plan, &f->err);
 }

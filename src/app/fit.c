@@ -81,7 +81,7 @@ static void look(int threads, struct fit_machine *out)
     read_cpu(out);
 }
 
-void fit_known(const char *home, int threads, struct fit_machine *out)
+bool fit_known(const char *home, int threads, struct fit_machine *out)
 {
     char path[4096], cpu[128] = "";
     int known = 0;
@@ -94,14 +94,21 @@ void fit_known(const char *home, int threads, struct fit_machine *out)
         out->read_bps = bps;
     if (f)
         fclose(f);
-    if (out->read_bps > 0)
-        return;
-    out->read_bps = kern_measure_read(out->threads, 200);
-    f = fopen(path, "w");
+    return out->read_bps > 0;
+}
+
+double fit_learn(const char *home, int threads)
+{
+    struct fit_machine now;
+    char path[4096];
+    fit_measure(threads, false, &now);
+    snprintf(path, sizeof path, "%s/machine", home);
+    FILE *f = fopen(path, "w");
     if (f) {
-        fprintf(f, "%d threads, %.0f bytes/s, %s\n", out->threads, out->read_bps, out->cpu);
+        fprintf(f, "%d threads, %.0f bytes/s, %s\n", now.threads, now.read_bps, now.cpu);
         fclose(f);
     }
+    return now.read_bps;
 }
 
 void fit_measure(int threads, bool int8, struct fit_machine *out)

@@ -6,6 +6,8 @@
 #include "buf.h"
 #include "err.h"
 
+#include <stdbool.h>
+
 struct fit_machine {
     uint64_t memory_total, memory_free; /* bytes; free: what can be had without swapping */
     double read_bps;                    /* measured now, all threads */
@@ -35,9 +37,10 @@ struct fit_row {
 void fit_memory(struct fit_machine *m);
 /* All of it. int8: measure that too (takes longer). */
 void fit_measure(int threads, bool int8, struct fit_machine *out);
-/* The bandwidth of this machine as home/machine says, measured and written there where it does not
- * know it yet: a command that answers one question need not wait for a measurement. */
-void fit_known(const char *home, int threads, struct fit_machine *out);
+/* As home/machine says; false: it does not know this machine's bandwidth, which is 0 then. */
+bool fit_known(const char *home, int threads, struct fit_machine *out);
+/* Measured and written to home/machine: takes a fifth of a second and a gigabyte of memory. */
+double fit_learn(const char *home, int threads);
 size_t fit_rows(const struct fit_machine *m,
                 const struct fit_row **rows); /* largest first; static memory */
 /* The largest that fits at 5 tokens/s or more; NULL: none does. */

@@ -50,6 +50,8 @@ struct flow {
     uint64_t hold_ns;         /* when the answering model was asked for */
     int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
     struct route_facts facts; /* in the arena, like the plan */
+    size_t max_candidates;    /* room for them there */
+    bool planned;
     struct route_plan plan;
     struct buf plan_json, labels_json;
     struct buf
@@ -88,6 +90,9 @@ struct flow {
 /* decide.c: zone and plan from what is known. On the loop. Non-zero: f->err says why nobody may
  * answer. */
 int flow_decide(struct flow *f);
+/* The plan and the facts for the ledger's row, which copies them: borrowed until flow_unbook. */
+struct str flow_booked(struct flow *f);
+void flow_unbook(struct flow *f);
 /* attempt.c: try the plan's candidates from f->candidate on. On the loop. */
 void flow_attempt(struct flow *f);
 /* The client has gone. */

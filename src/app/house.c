@@ -298,6 +298,47 @@ static int open_rooms(struct house *h, bool serve, struct err *e)
     return rc;
 }
 
+/* ---- what the machine can do ---- */
+
+/* Until it is measured: what two channels of ordinary memory give. */
+#define GUESSED_BPS 20e9
+#define LEARN_MS 30000
+
+static void learn_work(void *ctx)
+{
+    struct house *h = ctx;
+    h->learned_bps = fit_learn(h->s->home, (int)h->s->threads);
+}
+
+static void learned(void *ctx)
+{
+    struct house *h = ctx;
+    if (h->learned_bps > 0)
+        h->machine.read_bps = h->learned_bps;
+}
+
+/* When nobody is being served: the measurement and an answer would disturb each other. It reads
+ * more than the caches hold, up to a gigabyte, so it is not the first thing that a server does. */
+static void on_learn(void *ctx)
+{
+    struct house *h = ctx;
+    if (h->nflows)
+        return;
+    net_timer_free(h->learning);
+    h->learning = NULL;
+    net_work(h->loop, learn_work, learned, h);
+}
+
+/* The first answer does not wait for a measurement. */
+static void know_machine(struct house *h, bool serve)
+{
+    if (fit_known(h->s->home, (int)h->s->threads, &h->machine))
+        return;
+    h->machine.read_bps = GUESSED_BPS;
+    if (serve)
+        net_timer_new(h->loop, LEARN_MS, LEARN_MS, on_learn, h, &h->learning);
+}
+
 int house_new(const struct settings *s, bool serve, struct house **out, struct err *e)
 {
     struct house *h = calloc(1, sizeof *h);
@@ -309,7 +350,7 @@ int house_new(const struct settings *s, bool serve, struct house **out, struct e
         house_free(h);
         return rc;
     }
-    fit_known(s->home, (int)s->threads, &h->machine);
+    know_machine(h, serve);
     *out = h;
     return 0;
 }
@@ -322,6 +363,7 @@ void house_free(struct house *h)
         net_server_close(h->local);
     if (h->tcp)
         net_server_close(h->tcp);
+    net_timer_free(h->learning);
     jobs_end(h);
     if (h->loop)
         net_loop_settle(h->loop); /* a model that loads or leaves is in a worker's hand */

@@ -28,9 +28,10 @@ struct house {
     struct models *models;
     struct job *jobs; /* pulls and the like */
     unsigned long long job_number;
-    struct keys *keys; /* who may call */
-    struct fit_machine
-        machine; /* measured at the start: bandwidth gives the speeds nobody measured yet */
+    struct keys *keys;          /* who may call */
+    struct fit_machine machine; /* its bandwidth gives the speeds that nobody measured yet */
+    struct net_timer *learning; /* while a server does not know it */
+    double learned_bps;         /* written by the worker that measures */
 
     struct privacy_rules *rules;
     struct privacy_settings privacy;

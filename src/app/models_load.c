@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "log.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -111,6 +112,7 @@ static void leave_work(void *ctx)
 {
     struct leave *l = ctx;
     local_free(l->en->leaving);
+    malloc_trim(0); /* the vocabulary was many small pieces */
 }
 
 static void left(void *ctx)

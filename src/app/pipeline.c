@@ -130,7 +130,7 @@ static void refuse(struct flow *f)
                              .req_zone = f->req->zone,
                              .reason = why,
                              .labels = buf_str(&f->labels_json),
-                             .plan = buf_str(&f->booked_json),
+                             .plan = flow_booked(f),
                              .conversation = f->conversation,
                              .client = f->client};
     struct ledger_end end = {.code = f->err.code,
@@ -142,6 +142,7 @@ static void refuse(struct flow *f)
     /* Once it is queued, step_rc and step_err are the store's thread's until it has answered. */
     struct err e = {0};
     int rc = ledger_settle(f->h->ledger, &b, &end, refusal_booked, f, &e);
+    flow_unbook(f);
     if (rc)
         refusal_booked(f, rc, &e);
 }
@@ -156,6 +157,7 @@ static void decided(struct flow *f)
         net_res_header(f->answer.http, "x-weir-route", str_of(f->plan.header));
     }
     answer_native(&f->answer, "route", buf_str(&f->plan_json));
+    buf_done(&f->plan_json); /* nobody reads it again, and a request may wait for minutes */
     flow_attempt(f);
 }
 

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BLOCK_MIN ((size_t)16 * 1024)
+#define BLOCK_MIN ((size_t)4 * 1024)
+#define BLOCK_MAX ((size_t)1 << 20)
 #define ALIGN ((size_t)16)
 
 struct block {
@@ -17,6 +18,7 @@ struct block {
 struct arena {
     struct block *head; /* the block being filled */
     size_t used, max;
+    size_t next; /* size of the next block for small things; doubles */
 };
 
 static struct block *block_new(size_t size)
@@ -38,6 +40,7 @@ struct arena *arena_new(size_t max_bytes)
     a->head = NULL;
     a->used = 0;
     a->max = max_bytes;
+    a->next = BLOCK_MIN;
     return a;
 }
 
@@ -72,6 +75,32 @@ size_t arena_used(const struct arena *a)
     return a->used;
 }
 
+/* The next block to be filled: twice the last one. */
+static struct block *add_block(struct arena *a)
+{
+    struct block *b = block_new(a->next);
+    if (!b)
+        return NULL;
+    if (a->next < BLOCK_MAX)
+        a->next *= 2;
+    b->next = a->head;
+    a->head = b;
+    return b;
+}
+
+/* A block of just this size, behind the one being filled: one large thing neither wastes that one's
+ * rest nor makes the next ones large. */
+static struct block *add_large(struct arena *a, size_t need)
+{
+    struct block *b = block_new(need);
+    if (!b)
+        return NULL;
+    struct block **at = a->head ? &a->head->next : &a->head;
+    b->next = *at;
+    *at = b;
+    return b;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n > a->max || n > SIZE_MAX - ALIGN)
@@ -82,16 +111,10 @@ void *arena_alloc(struct arena *a, size_t n)
     if (need > a->max - a->used)
         return NULL;
     struct block *b = a->head;
-    if (!b || b->size - b->used < need) {
-        size_t size = b ? b->size * 2 : BLOCK_MIN;
-        if (size > (size_t)1 << 20)
-            size = (size_t)1 << 20;
-        b = block_new(need > size ? need : size);
-        if (!b)
-            return NULL;
-        b->next = a->head;
-        a->head = b;
-    }
+    if (!b || b->size - b->used < need)
+        b = need > a->next ? add_large(a, need) : add_block(a);
+    if (!b)
+        return NULL;
     void *p = b->data + b->used;
     b->used += need;
     a->used += need;

@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define READ_BYTES 4096L
+
 struct egress_run {
     struct egress *eg;
     struct pool_of_curl *pool;
@@ -247,6 +249,8 @@ static int set_up(struct egress_run *r, const struct egress_call *call, struct e
     curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
     curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+    /* Kept for as long as the call waits; an answer that streams comes in smaller pieces. */
+    curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, READ_BYTES);
     /* Ending a call must not wait for a resolver that does not answer. */
     curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
     /* Ours is the deadline; curl's own would be five minutes for a connection. */

@@ -425,7 +425,7 @@ static void pump(struct http_conn *c, struct str fresh)
     buf_init(&c->pending, NET_MAX_PENDING + NET_READ);
     c->pumping = true;
     size_t at = 0, used = 0;
-    while (wants_input(c) && pump_once(c, str_n(in.p + at, in.n - at), &used)) {
+    while (wants_input(c) && pump_once(c, at ? str_n(in.p + at, in.n - at) : in, &used)) {
         at += used;
         used = 0;
     }
