@@ -36,6 +36,7 @@ soak: weir
 # docs/serving.md).
 bench: all
 	@python3 bench/run
+	@WEIR_TIMED=1 build/tests/test_serving
 	@test -z "$$LLAMA_SERVER" || python3 bench/serve --model $${WEIR_TEST_MODEL:-build/test-home/models/smollm2:135m.gguf}
 
 install: weir

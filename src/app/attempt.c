@@ -230,6 +230,9 @@ static void finish(struct flow *f)
     struct answer *a = &f->answer;
     set_headers(f);
     if (f->held.type == GEN_EV_ERROR) {
+        /* Booked as cancelled; the caller did not, and may ask again. */
+        if (f->held_err.code == ERR_CANCELLED && f->h->stopping)
+            err_set(&f->held_err, ERR_OVERLOAD, "the server is stopping: this answer ends here");
         if (a->open && a->http)
             send_account(f);
         answer_error(a, &f->held_err);

@@ -219,6 +219,19 @@ static size_t count_candidates(const struct flow *f)
 
 /* ---- the plan ---- */
 
+/* The candidate's own name for what was asked: people write "NAME:latest", another case, no tag. */
+static struct str own_name(const struct flow *f, struct str want)
+{
+    struct err e;
+    for (size_t i = 0; i < f->facts.ncandidates; i++) {
+        const struct route_candidate *c = &f->facts.candidates[i];
+        if (str_is(want, c->id) || (c->model && str_is(want, c->model)))
+            return want;
+    }
+    struct models_entry *en = models_find(f->h->models, want, f->trusted, &e);
+    return en ? str_of(en->name) : want;
+}
+
 static int read_policy(struct flow *f, struct route_policy *p)
 {
     struct ledger_budget b;
@@ -235,7 +248,7 @@ static int read_policy(struct flow *f, struct route_policy *p)
         p->budget_left = b.limit > b.charged ? b.limit - b.charged : 0;
     struct str want = f->req->model;
     if (want.n && !str_is(want, "auto"))
-        p->pinned = arena_strz(f->arena, want);
+        p->pinned = arena_strz(f->arena, own_name(f, want));
     return 0;
 }
 

@@ -193,6 +193,8 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
         en = NULL;
     if (!en)
         err_set(e, ERR_NOT_FOUND, "there is no model '%s' here", text);
+    else if (e)
+        *e = (struct err){0}; /* what was looked for before it was found */
     library_item_done(&it);
     return en;
 }

@@ -369,8 +369,9 @@ static double prefill_ns(struct engine *en, size_t decoding)
 {
     double step = (en->hurried ? 0.5 : 1) * pace_vary(&en->pace) * ENGINE_STEP_NS, tokens, seen;
     double fixed = en->pace.fixed_ns, most = ENGINE_LIMIT_NS;
+    /* Nobody's stream stops meanwhile, and who comes waits for no longer than a stream may. */
     if (decoding == 0 && 3 * fixed < step)
-        return step - fixed;
+        return 2 * step - fixed;
     if (decoding == 0)
         return 2 * fixed < most ? 2 * fixed : most;
     count_batch(en, &tokens, &seen);

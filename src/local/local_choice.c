@@ -229,9 +229,10 @@ static void begin(struct choice *c, int64_t reused)
     if (c->started)
         return;
     c->started = true;
-    if (!c->run->told_start)
-        tell_prompt(c->run, reused);
+    bool first = !c->run->told_start;
     local_emit_start(c->run);
+    if (first)
+        tell_prompt(c->run, reused);
     echo(c);
 }
 

@@ -30,7 +30,7 @@ static const char *kind_word(enum gen_kind k)
     switch (k) {
     case GEN_CHAT: return "chat";
     case GEN_RAW: return "raw completion";
-    case GEN_INFILL: return "infill";
+    case GEN_INFILL: return "insert (filling in the middle)";
     case GEN_EMBED: return "embeddings";
     case GEN_RERANK: return "reranking";
     }

@@ -137,6 +137,12 @@ test('tokens are counted as they are used', async () => {
   assert.equal(other, n);
 });
 
+test('a version is a date', async () => {
+  const send = async (version) => (await fetch(`${w.base}/v1/messages/count_tokens`, { method: 'POST', headers: { 'anthropic-version': version }, body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] }) })).status;
+  for (const version of ['2023-06-01', '2023-01-01', '2026-10-21', '']) assert.equal(await send(version), 200, version);
+  for (const version of ['latest', '2023-6-1', '2022-01-01', '2023-06-01x']) assert.equal(await send(version), 400, version);
+});
+
 test('a cached system prompt is read from the cache', async () => {
   const text = 'You are a careful assistant who answers briefly and never guesses. '.repeat(30);
   const send = (q, extra = {}) => anthropic.messages.create({ model, max_tokens: 4, temperature: 0, system: [{ type: 'text', text, cache_control: { type: 'ephemeral' } }], messages: [{ role: 'user', content: q }], ...extra });

@@ -214,6 +214,53 @@ test('copy, create and delete', async () => {
   await refused(client.push({ model }), 400, /push/);
 });
 
+test('a template of Ollama\'s kind that offers tools', async () => {
+  const template = `{{- if or .System .Tools }}<|im_start|>system
+{{ .System }}{{ if .Tools }}
+<tools>{{ range .Tools }}
+{{ . }}{{ end }}
+</tools>
+Answer with <tool_call>
+{"name": ..., "arguments": ...}
+</tool_call>{{ end }}<|im_end|>
+{{ end }}{{ range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}{{ range .ToolCalls }}<tool_call>
+{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}
+</tool_call>{{ end }}<|im_end|>
+{{ end }}<|im_start|>assistant
+`;
+  await client.create({ model: 'caller', from: model, template });
+  const shown = await client.show({ model: 'caller' });
+  assert.ok(shown.capabilities.includes('tools'), shown.capabilities.join());
+  assert.equal(shown.template, template);
+  const tools = [{ type: 'function', function: { name: 'get_weather', description: 'The weather of a city.', parameters: { type: 'object', properties: { city: { type: 'string', maxLength: 12 } }, required: ['city'] } } }];
+  const messages = [{ role: 'user', content: 'Call get_weather for Oslo.' }];
+  const plain = await client.chat({ model: 'caller', messages, options });
+  const offered = await client.chat({ model: 'caller', messages, tools, options: { ...options, num_predict: 60 } });
+  assert.ok(offered.prompt_eval_count > plain.prompt_eval_count + 40);
+  for (const c of offered.message.tool_calls ?? []) assert.equal(typeof c.function.arguments, 'object');
+  let calls = 0, last;
+  for await (const c of await client.chat({ model: 'caller', messages, tools, options: { ...options, num_predict: 60 }, stream: true })) {
+    calls += c.message.tool_calls?.length ?? 0;
+    last = c;
+  }
+  assert.ok(last.done);
+  assert.equal(calls, offered.message.tool_calls?.length ?? 0);
+  const after = await client.chat({ model: 'caller', tools, options, messages: [...messages,
+    { role: 'assistant', content: '', tool_calls: [{ function: { name: 'get_weather', arguments: { city: 'Oslo' } } }] },
+    { role: 'tool', content: 'sunny', tool_name: 'get_weather' }] });
+  assert.ok(after.prompt_eval_count > offered.prompt_eval_count + 15);
+});
+
+test('a name is understood as people write it', async () => {
+  for (const name of ['caller:latest', 'Caller', 'SmolLM2:135M', `local/${model}`]) {
+    assert.equal((await client.chat({ model: name, messages: japan, options })).done, true);
+    assert.equal((await client.generate({ model: name, prompt: 'hi', options })).done, true);
+    assert.ok((await client.show({ model: name })).details.family);
+  }
+  assert.equal((await client.embed({ model: 'tiny-bert:latest', input: 'hello' })).embeddings.length, 1);
+});
+
 test('create from an uploaded file', async () => {
   const bytes = fs.readFileSync(encoder), digest = 'sha256:' + createHash('sha256').update(bytes).digest('hex');
   const blob = `${w.base}/api/blobs/${digest}`;

@@ -91,7 +91,7 @@ test('the first load is at most 200 KB compressed', () => {
 });
 
 test('the page comes with its policy and says what weir is', async () => {
-  const res = await fetch(w.base);
+  const res = await fetch(w.base, { headers: { accept: 'text/html' } });
   assert.match(res.headers.get('content-security-policy'), /default-src 'self'/);
   assert.match(res.headers.get('content-security-policy'), /frame-ancestors 'none'/);
   assert.doesNotMatch(res.headers.get('content-security-policy'), /script-src|unsafe-eval/);

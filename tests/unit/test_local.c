@@ -191,7 +191,7 @@ static void events_come_in_order(void **state)
         raw("hello there, this is a prompt that is longer than its answer, and then some more", 40);
     struct heard a, b;
     ask(l, &req, &a);
-    assert_string_equal(a.order, "STUD");
+    assert_string_equal(a.order, "SUTUD");
     assert_int_equal(a.reason, GEN_END_LENGTH);
     assert_int_equal(a.usage.output, 40);
     assert_int_equal(a.usage.cached, 0);
@@ -250,7 +250,7 @@ static void stop_strings_lie_across_tokens(void **state)
         assert_true(first == 0 || memcmp(h.text.p, all.p, first) == 0);
         assert_int_equal(h.reason, GEN_END_SEQUENCE);
         assert_true(str_is(stops[2], h.matched));
-        assert_string_equal(h.order, first ? "STUD" : "SUD");
+        assert_string_equal(h.order, first ? "SUTUD" : "SUUD");
         heard_done(&h);
         tried++;
     }
@@ -311,7 +311,7 @@ static void cancelled_from_either_side(void **state)
     h.cancel_after = 2;
     assert_int_equal(start(l, &req, NULL, &h, &e), 0);
     finish(l, &h);
-    assert_string_equal(h.order, "STUE");
+    assert_string_equal(h.order, "SUTUE");
     assert_int_equal(h.err.code, ERR_CANCELLED);
     heard_done(&h);
 
@@ -386,14 +386,14 @@ static void outside_text_stays_text(void **state)
     rendered(l, &req, "<s>user:a</s><s>b</s><s>assistant:a</s><s>b</s>", NULL, 0);
     struct gen_req bare = raw("", 1);
     rendered(l, &bare, "", (int32_t[]){1}, 1); /* from BOS */
-    bare.prompt = STR("</s>");
+    bare.prompt = STR("</s>"); /* who sends a bare prompt writes the template's part too */
     struct tmpl_out text;
     struct tok_ids ids = {0};
     tmpl_out_init(&text, 100);
     assert_int_equal(local_render(l, &bare, &text, &ids, NULL), 0);
+    assert_int_equal(ids.n, 2);
     assert_int_equal(ids.p[0], 1);
-    for (size_t i = 1; i < ids.n; i++)
-        assert_false(tok_is_control(local_tok(l), ids.p[i]));
+    assert_int_equal(ids.p[1], 2);
     tmpl_out_done(&text);
     tok_ids_done(&ids);
     local_free(l);

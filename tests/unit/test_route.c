@@ -40,7 +40,8 @@ static struct route_candidate demo_model(void)
     c.backend = ROUTE_LOCAL;
     c.zone = GEN_DEVICE;
     c.on_machine = c.loaded = true;
-    c.caps = (struct gen_caps){.chat = true, .raw = true, .infill = true, .logprobs = true, .context = 2048};
+    c.caps = (struct gen_caps){
+        .chat = true, .raw = true, .infill = true, .logprobs = true, .context = 2048};
     c.params = 135e6;
     c.prefill_tps = 300;
     c.decode_tps = 40;

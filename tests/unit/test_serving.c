@@ -10,19 +10,9 @@
 
 #include <sys/stat.h>
 
-/* Sanitizers make everything many times slower; what is measured there says nothing. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SLOW
-#endif
-#endif
-#ifdef SLOW
-#define MEASURED false
-#else
-#define MEASURED true
-#endif
+/* Times are judged on an idle machine alone (WEIR_TIMED=1, as `make bench` has it); elsewhere they
+ * are printed, and what is tested is that all of it happens and ends. */
+#define MEASURED (getenv("WEIR_TIMED") != NULL)
 
 #define GAP_NS 250000000ull
 #define CANCEL_NS 100000000ull
@@ -269,7 +259,7 @@ static void a_real_stream_is_not_held_up(void **state)
     struct model *m = NULL;
     struct engine *en = NULL;
     struct err e = {0};
-    if (!path || !MEASURED) {
+    if (!path) {
         printf("skipped: WEIR_TEST_MODEL is not set\n");
         skip();
     }
