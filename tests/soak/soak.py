@@ -202,7 +202,11 @@ def main():
     os.link(models / "smollm2:135m.gguf", models / "copy.gguf")
     v = Weir(home, args=["--memory", str(MEMORY_MIB), "--keep", "1", "--ctx", "2048", "--cache-disk", "64"])
     s = Soak(v, o.clients, o.seconds >= 300)
-    asyncio.run(s.run(o.seconds, o.looks))
+    try:
+        asyncio.run(s.run(o.seconds, o.looks))
+    except BaseException:
+        v.child.kill()
+        raise
     try:
         code = v.stop(timeout=90)
     except Exception as e:
