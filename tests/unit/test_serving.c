@@ -10,6 +10,18 @@
 
 #include <sys/stat.h>
 
+/* Sanitizers make everything many times slower. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SCALE 8
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SCALE 8
+#endif
+#endif
+#ifndef SCALE
+#define SCALE 1
+#endif
+
 /* Times are judged on an idle machine alone (WEIR_TIMED=1, as `make bench` has it); elsewhere they
  * are printed, and what is tested is that all of it happens and ends. */
 #define MEASURED (getenv("WEIR_TIMED") != NULL)
@@ -221,7 +233,7 @@ static void begin_embed(struct engine *en, struct take *t, const int32_t *tokens
 /* A stream that began with one token (nothing was measured yet), then whatever arrives. */
 static bool let_arrive(struct engine *en, int32_t vocab, const char *name)
 {
-    enum { LONG = 3756 };
+    enum { LONG = 3756 / SCALE };
     static struct take stream, big, again, texts;
     static int32_t tokens[LONG], one[1] = {1};
     char what[100];
@@ -231,9 +243,9 @@ static bool let_arrive(struct engine *en, int32_t vocab, const char *name)
     take_await(&stream, 2);
     take_begin(en, &big, tokens, LONG, 4);
     take_await_end(&big);
-    tokens[LONG - 500] ^= 1; /* deep from the start: what was shared is there already */
+    tokens[LONG - 500 / SCALE] ^= 1; /* deep from the start: what was shared is there already */
     take_begin(en, &again, tokens, LONG, 4);
-    begin_embed(en, &texts, tokens, 700, 8);
+    begin_embed(en, &texts, tokens, 700 / SCALE, 8);
     take_await_end(&again);
     take_await_end(&texts);
     engine_cancel(stream.run);
@@ -259,7 +271,7 @@ static void a_real_stream_is_not_held_up(void **state)
     struct model *m = NULL;
     struct engine *en = NULL;
     struct err e = {0};
-    if (!path) {
+    if (!path || SCALE > 1) {
         printf("skipped: WEIR_TEST_MODEL is not set\n");
         skip();
     }
@@ -277,7 +289,7 @@ static void a_real_stream_is_not_held_up(void **state)
 /* Reading a long session back, on another thread, beside a stream. */
 static void reading_files_holds_nobody_up(void **state)
 {
-    enum { LONG = 6000 };
+    enum { LONG = 6000 / SCALE };
     static struct take first, stream, again;
     static int32_t tokens[LONG], one[1] = {1};
     char folder[256], command[300];
@@ -333,7 +345,7 @@ static uint64_t cancel_and_time(struct take *t, const char *what)
 static uint64_t leave(void)
 {
     uint64_t most = 0, took[5];
-    enum { LONG = 7000 };
+    enum { LONG = 7000 / SCALE };
     static struct take first, second, queued, texts;
     static int32_t tokens[LONG];
     struct engine *en = large((struct engine_params){.threads = 2, .ctx = 8192, .parallel = 2});
@@ -348,7 +360,7 @@ static uint64_t leave(void)
     usleep(150000);
     took[1] = cancel_and_time(&queued, "in the queue");
     took[2] = cancel_and_time(&second, "while its prompt was read");
-    begin_embed(en, &texts, tokens, 2000, 16);
+    begin_embed(en, &texts, tokens, 2000 / SCALE, 16);
     usleep(150000);
     took[3] = cancel_and_time(&texts, "while its texts were read");
     took[4] = cancel_and_time(&first, "the last");
