@@ -10,6 +10,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Sanitizers make everything many times slower: sizes are divided by this. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SCALE 8
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SCALE 8
+#endif
+#endif
+#ifndef SCALE
+#define SCALE 1
+#endif
+
 #define TAKE_OUT 1200
 
 struct take {

@@ -10,18 +10,6 @@
 
 #include <sys/stat.h>
 
-/* Sanitizers make everything many times slower. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SCALE 8
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SCALE 8
-#endif
-#endif
-#ifndef SCALE
-#define SCALE 1
-#endif
-
 /* Times are judged on an idle machine alone (WEIR_TIMED=1, as `make bench` has it); elsewhere they
  * are printed, and what is tested is that all of it happens and ends. */
 #define MEASURED (getenv("WEIR_TIMED") != NULL)
