@@ -76,7 +76,7 @@ static void callers_take_turns(void **state)
 /* Of the time for prompts a caller's one gets as much as another's six. */
 static void prompts_share_by_caller(void **state)
 {
-    enum { MANY = 6, N = 1500 / SCALE };
+    enum { MANY = 6, N = SCALE > 1 ? 500 : 1500 };
     static struct take many[MANY], one;
     static int32_t tokens[N];
     struct engine *en = large((struct engine_params){.threads = 2, .ctx = 2048, .parallel = 8});
