@@ -179,11 +179,11 @@ static void give(struct engine *en, struct engine_run *r, double ns, size_t *roo
     *left -= pace_more(&en->pace, (double)more, (double)more * ((double)depth + (double)more / 2));
 }
 
-/* Slices of prompts: equal parts of the time for each caller, of these for each of its runs, and
- * what is left over to one after another, beginning with another one at each step. */
+/* Slices of prompts: equal parts of the time and of the batch for each caller, of these for each of
+ * its runs, and what is left over to one after another, beginning with another one at each step. */
 static void give_prefilling(struct engine *en, size_t room, double ns, size_t runs)
 {
-    size_t callers = 0, index = 0, begin = en->rotate++ % runs;
+    size_t callers = 0, index = 0, begin = en->rotate++ % runs, whole = room;
     double left = ns;
     bool first;
     for (struct engine_run *r = en->runs; r; r = r->next)
@@ -191,9 +191,15 @@ static void give_prefilling(struct engine *en, size_t room, double ns, size_t ru
             of_caller(en, r, &first);
             callers += first;
         }
-    for (struct engine_run *r = en->runs; r; r = r->next)
-        if (reads_prompt(r))
-            give(en, r, ns / (double)callers / (double)of_caller(en, r, &first), &room, &left);
+    for (struct engine_run *r = en->runs; r; r = r->next) {
+        if (!reads_prompt(r))
+            continue;
+        /* Where a batch is full before the time is, its places are what is shared. */
+        size_t n = callers * of_caller(en, r, &first), part = whole / n < room ? whole / n : room;
+        size_t mine = part;
+        give(en, r, ns / (double)n, &mine, &left);
+        room -= part - mine;
+    }
     double least = ns / 16; /* less is not worth a turn */
     for (int turn = 0; turn < 2; turn++, index = 0)
         for (struct engine_run *r = en->runs; r; r = r->next)
