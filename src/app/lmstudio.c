@@ -8,7 +8,6 @@
 #include "manage.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #define LMSTUDIO ((struct face){WIRE_LMSTUDIO, FACE_FORM})
 
@@ -131,16 +130,6 @@ void lmstudio_unload(struct house *h, struct net_req *r)
 
 /* ---- fetching ---- */
 
-static void put_time(struct buf *b, const char *key, int64_t ms)
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[40] = "";
-    if (gmtime_r(&s, &tm))
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(b, ",\"%s\":\"%s.%03dZ\"", key, text, (int)(ms % 1000));
-}
-
 static void put_job(struct job *job, int64_t now_ms, struct buf *b)
 {
     static const char *const words[] = {"downloading", "completed", "failed"};
@@ -153,9 +142,12 @@ static void put_job(struct job *job, int64_t now_ms, struct buf *b)
     int64_t took = (v.ended_ms ? v.ended_ms : now_ms) - v.began_ms;
     if (v.state == JOB_RUNNING && took > 0)
         buf_printf(b, ",\"bytes_per_second\":%.0f", (double)v.bytes * 1000 / (double)took);
-    put_time(b, "started_at", v.began_ms);
-    if (v.ended_ms)
-        put_time(b, "completed_at", v.ended_ms);
+    buf_putc(b, ',');
+    manage_time(b, "started_at", v.began_ms);
+    if (v.ended_ms) {
+        buf_putc(b, ',');
+        manage_time(b, "completed_at", v.ended_ms);
+    }
     if (v.state == JOB_FAILED) {
         buf_puts(b, ",\"error\":");
         buf_json_str(b, str_of(err_msg(&v.err)));

@@ -7,6 +7,8 @@
 #include "models.h"
 #include "pipeline.h"
 
+#include <time.h>
+
 /* ---- shared ---- */
 
 int manage_body(struct net_req *r, json_t **out, struct err *e)
@@ -48,6 +50,16 @@ void manage_send(struct net_req *r, struct buf *b)
         net_res_send(r, 200, "application/json", buf_str(b));
     }
     buf_done(b);
+}
+
+void manage_time(struct buf *b, const char *key, int64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm = {0};
+    char text[40];
+    gmtime_r(&s, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    buf_printf(b, "\"%s\":\"%s.%03dZ\"", key, text, (int)(wall_ms % 1000));
 }
 
 static void fail(struct net_req *r, const struct err *e)

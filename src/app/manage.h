@@ -18,6 +18,8 @@ void manage_key_revoke(struct house *h, struct net_req *r); /* DELETE /weir/v1/k
 int manage_body(struct net_req *r, json_t **out, struct err *e);
 /* A string member. ERR_FORMAT names it, when it is missing too where `needed`. */
 int manage_string(const json_t *o, const char *key, bool needed, struct str *out, struct err *e);
+/* "key":"2026-11-25T03:17:43.000Z" */
+void manage_time(struct buf *b, const char *key, int64_t wall_ms);
 /* Answers 200 with the buffer's JSON, or 500 if it failed; the buffer is done with. */
 void manage_send(struct net_req *r, struct buf *b);
 

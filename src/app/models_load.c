@@ -12,7 +12,7 @@
 
 #define TICK_MS 500
 #define WAITING_MAX 64 /* requests for one model that is not loaded */
-/* The first guess of what a model takes beside its weights, until it has been computed. */
+/* Of what is free at the start, left to others: a tenth, and no more than this. */
 #define MEMORY_SPARE ((uint64_t)512 << 20)
 
 /* A load under way; the entry outlives it because `loading` forbids dropping it. */
@@ -335,7 +335,8 @@ static void try_later(void *ctx)
 void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
                  void *ctx)
 {
-    en->used_ns = clock_mono_ns();
+    if (!en->waiting) /* one that waits keeps its place among those that do */
+        en->used_ns = clock_mono_ns();
     en->holds++;
     if (en->local) {
         post_ready(m, ready, ctx, 0);

@@ -9,7 +9,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* Of the API that is spoken here: programs ask it before they use what is newer. */
 #define API_VERSION "0.12.6"
@@ -27,17 +26,6 @@ int ollama_model_name(const json_t *o, struct str *out, struct err *e)
 {
     bool older = !json_object_get(o, "model") && json_object_get(o, "name");
     return manage_string(o, older ? "name" : "model", true, out, e);
-}
-
-static void put_time(struct buf *b, const char *key, int64_t ms)
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[40];
-    if (!gmtime_r(&s, &tm))
-        memset(&tm, 0, sizeof tm);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(b, "\"%s\":\"%s.%03dZ\"", key, text, (int)(ms % 1000));
 }
 
 /* "134.52M", "8B" */
@@ -122,7 +110,7 @@ void ollama_tags(struct house *h, struct net_req *r)
         first = false;
         put_names(en, &b);
         buf_putc(&b, ',');
-        put_time(&b, "modified_at", en->item.added_ms);
+        manage_time(&b, "modified_at", en->item.added_ms);
         buf_putc(&b, '}');
     }
     buf_puts(&b, "]}");
@@ -153,7 +141,7 @@ void ollama_ps(struct house *h, struct net_req *r)
         first = false;
         put_names(en, &b);
         buf_putc(&b, ',');
-        put_time(&b, "expires_at", expiry_ms(en));
+        manage_time(&b, "expires_at", expiry_ms(en));
         buf_printf(&b, ",\"size_vram\":0,\"context_length\":%lld}", (long long)en->caps.context);
     }
     buf_puts(&b, "]}");
@@ -226,7 +214,7 @@ static void show(struct models_entry *en, bool verbose, struct buf *b, struct er
     buf_puts(b, ",\"model_info\":");
     local_values_json(g, verbose ? SIZE_MAX : MAX_ARRAY, b);
     buf_putc(b, ',');
-    put_time(b, "modified_at", en->item.added_ms);
+    manage_time(b, "modified_at", en->item.added_ms);
     buf_putc(b, '}');
     gguf_close(g);
 }

@@ -1,6 +1,6 @@
-/* responses.c: the answers of /v1/responses that are kept: what a request goes on from is put in
- * front of it, its answer is kept in the database when it has ended, and both can be looked at and
- * deleted.
+/* responses.c: the answers of /v1/responses, and of LM Studio's chats, that are kept: what a
+ * request goes on from is put in front of it, its answer is kept in the database when it has ended,
+ * and both can be looked at and deleted.
  *
  * A kept answer holds only its own request's items; the conversation is the chain of rows. It also
  * holds the zone that its conversation may reach, because a zone that a caller asked for does not
@@ -219,9 +219,10 @@ static int take_input(struct flow *f)
 
 int responses_recall(struct flow *f)
 {
-    if (f->req->dialect != GEN_DIALECT_RESPONSES)
+    bool responses = f->req->dialect == GEN_DIALECT_RESPONSES;
+    if (!responses && f->req->dialect != GEN_DIALECT_LMSTUDIO)
         return 0;
-    int rc = resolve(f);
+    int rc = responses ? resolve(f) : 0;
     if (rc == 0)
         rc = take_input(f);
     if (rc == 0)

@@ -3,11 +3,11 @@
 
 #include "clock.h"
 #include "library.h"
+#include "manage.h"
 #include "models.h"
 #include "pipeline.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,19 +16,6 @@
 static const char *zone_name(enum gen_zone z)
 {
     return privacy_zone_name(z);
-}
-
-static void send_json(struct net_req *r, struct buf *b)
-{
-    struct err e;
-    net_res_header(r, "Cache-Control", STR("no-store"));
-    if (buf_failed(b)) {
-        err_set(&e, ERR_NOMEM, "the answer is too large");
-        pipeline_refuse(r, PIPELINE_NATIVE, &e);
-    } else {
-        net_res_send(r, 200, "application/json", buf_str(b));
-    }
-    buf_done(b);
 }
 
 static void field(struct buf *b, const char *key, const char *value)
@@ -92,28 +79,19 @@ static void provider_model_json(const struct provider_info *row, const struct pr
     buf_putc(b, '}');
 }
 
-/* Call fn for every model of every provider. */
-static void each_model(struct house *h, struct buf *b, bool *first,
-                       void (*fn)(const struct provider_info *row,
-                                  const struct provider_facts *known,
-                                  const struct provider_model *m, struct buf *b, bool *first))
+static void provider_models_json(struct house *h, struct buf *b, bool first)
 {
     for (size_t i = 0; i < provider_count(h->providers); i++) {
         struct provider_info row;
         struct provider_facts known;
         provider_describe(provider_at(h->providers, i), &row);
         provider_facts(provider_at(h->providers, i), &known);
-        for (size_t k = 0; k < row.nmodels; k++)
-            fn(&row, &known, &row.models[k], b, first);
+        for (size_t k = 0; k < row.nmodels; k++) {
+            buf_puts(b, first ? "" : ",");
+            first = false;
+            provider_model_json(&row, &known, &row.models[k], b);
+        }
     }
-}
-
-static void picker_row(const struct provider_info *row, const struct provider_facts *known,
-                       const struct provider_model *m, struct buf *b, bool *first)
-{
-    buf_puts(b, *first ? "" : ",");
-    *first = false;
-    provider_model_json(row, known, m, b);
 }
 
 static void models_json(struct house *h, struct buf *b)
@@ -127,7 +105,7 @@ static void models_json(struct house *h, struct buf *b)
         first = false;
         local_json(en, b);
     }
-    each_model(h, b, &first, picker_row);
+    provider_models_json(h, b, first);
 }
 
 void status_models(struct house *h, struct net_req *r)
@@ -136,7 +114,7 @@ void status_models(struct house *h, struct net_req *r)
     buf_puts(&b, "{\"models\":[");
     models_json(h, &b);
     buf_puts(&b, "]}\n");
-    send_json(r, &b);
+    manage_send(r, &b);
 }
 
 /* A model as the two dialects that share the path list it. */
@@ -157,16 +135,13 @@ static void list_model(struct lister *l, const char *id, const char *owner, int6
     l->first = false;
     snprintf(l->last, sizeof l->last, "%s", id);
     if (l->anthropic) {
-        time_t s = (time_t)(made_ms / 1000);
-        struct tm tm = {0};
-        char when[40];
-        gmtime_r(&s, &tm);
-        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
         buf_puts(l->b, "{\"type\":\"model\",\"id\":");
         buf_json_str(l->b, str_of(id));
         buf_puts(l->b, ",\"display_name\":");
         buf_json_str(l->b, str_of(id));
-        buf_printf(l->b, ",\"created_at\":\"%s\"}", when);
+        buf_putc(l->b, ',');
+        manage_time(l->b, "created_at", made_ms);
+        buf_putc(l->b, '}');
         return;
     }
     buf_puts(l->b, "{\"id\":");
@@ -220,7 +195,7 @@ void status_openai_models(struct house *h, struct net_req *r)
         buf_json_str(&b, str_of(l.last));
     }
     buf_puts(&b, "}\n");
-    send_json(r, &b);
+    manage_send(r, &b);
 }
 
 void status_openai_model(struct house *h, struct net_req *r, struct str id)
@@ -231,7 +206,7 @@ void status_openai_model(struct house *h, struct net_req *r, struct str id)
     list_all(h, &l);
     if (l.found) {
         buf_putc(&b, '\n');
-        send_json(r, &b);
+        manage_send(r, &b);
         return;
     }
     buf_done(&b);
@@ -300,7 +275,7 @@ void status_house(struct house *h, struct net_req *r)
     buf_puts(&b, "],\"providers\":[");
     providers_json(h, &b);
     buf_puts(&b, "]}\n");
-    send_json(r, &b);
+    manage_send(r, &b);
 }
 
 /* ---- reports, on a worker ---- */
@@ -335,7 +310,7 @@ static void report_done(void *ctx)
     if (p->r && p->rc)
         pipeline_refuse(p->r, PIPELINE_NATIVE, &p->err);
     else if (p->r)
-        send_json(p->r, &p->out);
+        manage_send(p->r, &p->out);
     buf_done(&p->out);
     free(p);
 }

@@ -139,7 +139,6 @@ int lib_text_set(struct library_texts *t, enum lib_text kind, struct str bytes, 
                  struct err *e);
 /* What is NULL becomes ""; ERR_NOMEM. */
 int lib_texts_fill(struct library_texts *t);
-int lib_texts_copy(const struct library_texts *from, struct library_texts *to, struct err *e);
 /* The first line of a licence that says something, at most 80 bytes; "" where there is none. */
 void lib_licence_title(const char *text, char out[81]);
 

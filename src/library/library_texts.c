@@ -155,21 +155,6 @@ int lib_texts_fill(struct library_texts *t)
     return 0;
 }
 
-int lib_texts_copy(const struct library_texts *from, struct library_texts *to, struct err *e)
-{
-    struct library_texts copy = {0}, *source = (struct library_texts *)(uintptr_t)from;
-    for (enum lib_text k = 0; k < LIB_TEXTS; k++) {
-        const char *text = *lib_text_of(source, k);
-        char **slot = lib_text_of(&copy, k);
-        if (text && !(*slot = strdup(text))) {
-            library_texts_done(&copy);
-            return err_set(e, ERR_NOMEM, "no memory for a model's record");
-        }
-    }
-    *to = copy;
-    return 0;
-}
-
 void lib_licence_title(const char *text, char out[81])
 {
     struct str line, rest = str_of(text);

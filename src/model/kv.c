@@ -329,13 +329,6 @@ bool kv_has_all(const struct model_kv *kv, const int32_t n[STATE_CLASSES])
     return want <= kv->limit - kv->used;
 }
 
-bool kv_has(const struct model_kv *kv, enum state_class c, int32_t n)
-{
-    int32_t want[STATE_CLASSES] = {0};
-    want[c] = n;
-    return kv_has_all(kv, want);
-}
-
 /* The whole memory pages inside a unit go back to the system; it reads as zeros afterwards. */
 static void chill(struct model_kv *kv, enum state_class c)
 {

@@ -75,11 +75,9 @@ static inline unsigned char *kv_unit(const struct model_kv *kv, enum state_class
 
 enum kern_type model_cache_kern(enum model_cache c);
 enum state_class kv_class_of(const struct model *m, int layer);
-/* Whether n more units of the class can be had. */
-bool kv_has(const struct model_kv *kv, enum state_class c, int32_t n);
 /* Whether all these units can be had together. */
 bool kv_has_all(const struct model_kv *kv, const int32_t n[STATE_CLASSES]);
-/* One that kv_has promised. Its bytes are whatever was there. */
+/* One that kv_has_all promised. Its bytes are whatever was there. */
 int32_t kv_take(struct model_kv *kv, enum state_class c);
 void kv_ref(struct model_kv *kv, enum state_class c, int32_t unit);
 void kv_drop(struct model_kv *kv, enum state_class c, int32_t unit);

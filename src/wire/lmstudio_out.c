@@ -14,6 +14,8 @@ struct state {
     struct buf output; /* items that are whole */
     struct buf piece;  /* the open one's text */
     struct buf whole;  /* the answer's object */
+    struct buf items;  /* its messages, as the responses dialect has them */
+    struct buf kept;   /* the object that holds those */
     struct wire_said said;
 };
 
@@ -26,6 +28,8 @@ int lmstudio_writer_new(struct wire_writer *w)
     buf_init(&s->output, 2 * (size_t)WIRE_MAX_ANSWER);
     buf_init(&s->piece, WIRE_MAX_ANSWER);
     buf_init(&s->whole, 4 * (size_t)WIRE_MAX_ANSWER);
+    buf_init(&s->items, 2 * (size_t)WIRE_MAX_ANSWER);
+    buf_init(&s->kept, 4 * (size_t)WIRE_MAX_ANSWER);
     return 0;
 }
 
@@ -37,13 +41,15 @@ void lmstudio_writer_free(struct wire_writer *w)
     buf_done(&s->output);
     buf_done(&s->piece);
     buf_done(&s->whole);
+    buf_done(&s->items);
+    buf_done(&s->kept);
     free(s);
 }
 
 struct str lmstudio_whole(const struct wire_writer *w)
 {
     const struct state *s = w->state;
-    return buf_str(&s->whole);
+    return buf_str(&s->kept);
 }
 
 /* ---- the stream's events ---- */
@@ -81,6 +87,18 @@ static void item_event(const struct wire_writer *w, const char *what, struct buf
 
 /* ---- items ---- */
 
+/* What was said can be gone on from; what was thought cannot. */
+static void keep_item(struct state *s)
+{
+    if (s->open != MESSAGE)
+        return;
+    jw_open(&s->items, '{');
+    jw_str(&s->items, "type", STR("message"));
+    jw_str(&s->items, "role", STR("assistant"));
+    jw_str(&s->items, "content", buf_str(&s->piece));
+    jw_close(&s->items, '}');
+}
+
 static void close_item(struct wire_writer *w, struct buf *b)
 {
     struct state *s = w->state;
@@ -92,6 +110,7 @@ static void close_item(struct wire_writer *w, struct buf *b)
     jw_str(&s->output, "content", buf_str(&s->piece));
     jw_close(&s->output, '}');
     s->output.failed |= buf_failed(&s->piece);
+    keep_item(s);
     buf_clear(&s->piece);
     s->open = NONE;
 }
@@ -178,6 +197,10 @@ static void finish(struct wire_writer *w, struct str raw, struct buf *b)
     buf_clear(&s->whole);
     put_result(w, raw, &s->whole);
     b->failed |= buf_failed(&s->whole);
+    buf_clear(&s->kept);
+    buf_puts(&s->kept, "{\"object\":\"lmstudio.chat\",\"output\":[");
+    buf_str_add(&s->kept, buf_str(&s->items));
+    buf_puts(&s->kept, "]}");
     if (!w->stream) {
         buf_str_add(b, buf_str(&s->whole));
         return;
@@ -212,7 +235,7 @@ static void write_error(struct wire_writer *w, const struct gen_event *ev, struc
     lmstudio_put_error(ev->err, b);
     event_close(b);
     finish(w, STR(""), b);
-    buf_clear(&s->whole);
+    buf_clear(&s->kept);
 }
 
 int lmstudio_write(struct wire_writer *w, const struct gen_event *ev, struct buf *out,

@@ -83,8 +83,9 @@ const char *wire_writer_type(const struct wire_writer *w);
  * error body. */
 int wire_writer_event(struct wire_writer *w, const struct gen_event *ev, struct buf *out,
                       struct err *e);
-/* The whole answer as one JSON value, streamed or not, once DONE was written; empty where the form
- * does not gather it. Valid until the writer is freed. */
+/* What is to be kept of the answer, streamed or not, once DONE was written: an object whose
+ * `output` holds items of the responses dialect (there it is the whole Response). Empty where the
+ * form keeps nothing. Valid until the writer is freed. */
 struct str wire_writer_whole(const struct wire_writer *w);
 /* The error body of the form (for a response with err_http(err->code)). */
 void wire_error_body(enum wire_form f, const struct err *err, struct buf *out);

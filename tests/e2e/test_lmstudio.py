@@ -83,6 +83,18 @@ def errors_have_their_shape():
 
 
 @test
+def a_chat_goes_on_from_its_answer():
+    ask = {"model": MODEL, "temperature": 0, "max_output_tokens": 8}
+    first = call("POST", "/api/v1/chat", {**ask, "input": "My name is Ann."})
+    alone = call("POST", "/api/v1/chat", {**ask, "input": "What is my name?"})
+    on = call("POST", "/api/v1/chat", {**ask, "input": "What is my name?", "previous_response_id": first["response_id"]})
+    assert on["stats"]["input_tokens"] > alone["stats"]["input_tokens"] + 10, (alone, on)
+    error = call("POST", "/api/v1/chat", {**ask, "input": "x", "previous_response_id": "resp_none"}, 404)["error"]
+    assert "resp_none" in error["message"], error
+    assert "response_id" not in call("POST", "/api/v1/chat", {**ask, "input": "x", "store": False})
+
+
+@test
 def downloads_are_followed():
     assert call("POST", "/api/v1/models/download", {"model": MODEL})["status"] == "already_downloaded"
     job = call("POST", "/api/v1/models/download", {"model": "http://127.0.0.1:1/nothing.gguf"})
