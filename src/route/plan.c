@@ -137,10 +137,18 @@ static bool is_away(const struct route_candidate *c)
     return c->zone == GEN_CLOUD;
 }
 
+/* What would have to be lifted first: of one that no key is there for, the key, whatever it could
+ * not do with one. */
+static enum route_removed reason_of(const struct route_choice *c)
+{
+    bool unable = c->removed == ROUTE_CAPABILITY || c->removed == ROUTE_CONTEXT;
+    return unable && c->obstacles & 1u << ROUTE_NO_KEY ? ROUTE_NO_KEY : c->removed;
+}
+
 static void count_choice(const struct route_facts *f, const struct route_choice *c, struct sides *s)
 {
     bool away = is_away(&f->candidates[c->candidate]);
-    unsigned bit = 1u << c->removed;
+    unsigned bit = 1u << reason_of(c);
     if (c->removed == ROUTE_KEPT) {
         s->away_left = s->away_left || away;
         s->here_left = s->here_left || !away;

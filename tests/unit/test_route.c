@@ -400,6 +400,14 @@ static void without_keys_it_says_where_it_would_go(void **state)
     assert_non_null(p.would_be);
     assert_int_equal(p.would_be->candidate, 1);
     assert_non_null(strstr(p.would_sentence, "acme/frontier"));
+    /* A model that could not answer with a key either is not the reason. */
+    cands[2] = cloud_model();
+    cands[2].id = "acme/vectors";
+    cands[2].caps = (struct gen_caps){.embed = true};
+    cands[2].no_key = true;
+    f.ncandidates = 3;
+    p = plan(&f);
+    assert_int_equal(p.why, ROUTE_WHY_NO_KEY);
 
     f = facts_for(FRANCE, false);
     cands[1].no_key = true;
