@@ -31,6 +31,7 @@ static void write_and_read(struct library_recipe *r)
         same(again.texts.system, it.texts.system);
         same(again.texts.licence_text, it.texts.licence_text);
         same(again.texts.params, it.texts.params);
+        same(again.texts.messages, it.texts.messages);
     }
     library_recipe_done(&again);
     buf_done(&out);

@@ -93,7 +93,7 @@ static int on_from(struct reader *r, struct str value)
 {
     if (r->out.from)
         return refuse(r, ERR_FORMAT, "a second FROM", STR_NONE);
-    if (value.n == 0 || memchr(value.p, '\0', value.n))
+    if (value.n == 0)
         return refuse(r, ERR_FORMAT, "FROM names no model", STR_NONE);
     r->out.from = strndup(value.p, value.n);
     return r->out.from ? 0 : err_set(r->e, ERR_NOMEM, "no memory for a Modelfile");
@@ -204,7 +204,7 @@ int library_modelfile_parse(struct str text, struct library_recipe *out, struct 
     struct reader r = {.rest = text, .e = e};
     if (text.n > MODELFILE_MAX)
         return err_set(e, ERR_TOO_LARGE, "a Modelfile of more than %zu bytes", MODELFILE_MAX);
-    if (!utf8_valid(text))
+    if (!utf8_valid(text) || memchr(text.p, '\0', text.n))
         return err_set(e, ERR_FORMAT, "the Modelfile is no UTF-8 text");
     if (str_starts(text, STR("\xEF\xBB\xBF")))
         r.rest = str_n(text.p + 3, text.n - 3);
@@ -231,22 +231,18 @@ void library_recipe_done(struct library_recipe *r)
 
 /* ---- writing ---- */
 
-/* A line in it that ends in quotes would end it. */
+/* Between threefold quotes. A line in it, but the last, that ends in them would end it. */
 static bool can_quote(struct str s)
 {
     struct str line, rest = s;
-    for (bool more = s.n > 0; more;) {
-        more = str_cut(rest, '\n', &line, &rest);
-        if (str_ends(str_trim(line), STR("\"")))
+    while (str_cut(rest, '\n', &line, &rest))
+        if (str_ends(str_trim(line), STR("\"\"\"")))
             return false;
-    }
     return true;
 }
 
 static void write_value(struct buf *out, const char *command, struct str text)
 {
-    if (text.n == 0)
-        return;
     if (can_quote(text))
         buf_printf(out, "%s \"\"\"%.*s\"\"\"\n", command, STR_ARG(text));
     else
@@ -254,17 +250,36 @@ static void write_value(struct buf *out, const char *command, struct str text)
                    command);
 }
 
+static void write_text_param(struct buf *out, const char *key, struct str s)
+{
+    bool threefold = s.n > 0 && (s.p[0] == '"' || memchr(s.p, '\n', s.n));
+    const char *quotes = threefold ? "\"\"\"" : "\"";
+    if (threefold && !can_quote(s))
+        buf_printf(out, "# PARAMETER %s cannot be said here\n", key);
+    else
+        buf_printf(out, "PARAMETER %s %s%.*s%s\n", key, quotes, STR_ARG(s), quotes);
+}
+
+/* A number at its shortest that reads back. */
+static char *scalar_text(const json_t *v)
+{
+    char *text = NULL;
+    for (size_t digits = 15; digits <= 17; digits++) {
+        free(text);
+        text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (!text || !json_is_real(v) || strtod(text, NULL) == json_real_value(v))
+            break;
+    }
+    return text;
+}
+
 static void write_param(struct buf *out, const char *key, const json_t *v)
 {
     if (json_is_string(v)) {
-        struct str s = str_n(json_string_value(v), json_string_length(v));
-        if (memchr(s.p, '\n', s.n) && !can_quote(s))
-            buf_printf(out, "# PARAMETER %s cannot be said here\n", key);
-        else
-            buf_printf(out, "PARAMETER %s \"%.*s\"\n", key, STR_ARG(s));
+        write_text_param(out, key, str_n(json_string_value(v), json_string_length(v)));
         return;
     }
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *text = scalar_text(v);
     if (text && (json_is_number(v) || json_is_boolean(v)))
         buf_printf(out, "PARAMETER %s %s\n", key, text);
     free(text);
@@ -280,8 +295,10 @@ void library_modelfile_write(const struct library_item *it, struct buf *out)
     if (it->base[0])
         buf_printf(out, "# made from %s\n", it->base);
     buf_printf(out, "FROM %s\n", it->name);
-    write_value(out, "TEMPLATE", str_of(t->template_text));
-    write_value(out, "SYSTEM", str_of(t->system));
+    if (*t->template_text)
+        write_value(out, "TEMPLATE", str_of(t->template_text));
+    if (*t->system)
+        write_value(out, "SYSTEM", str_of(t->system));
     json_object_foreach(params, key, v)
     {
         if (!json_is_array(v))
@@ -296,7 +313,8 @@ void library_modelfile_write(const struct library_item *it, struct buf *out)
         snprintf(command, sizeof command, "MESSAGE %.20s", role ? role : "user");
         write_value(out, command, str_of(json_string_value(json_object_get(v, "content"))));
     }
-    write_value(out, "LICENSE", str_of(t->licence_text));
+    if (*t->licence_text)
+        write_value(out, "LICENSE", str_of(t->licence_text));
     json_decref(params);
     json_decref(messages);
 }

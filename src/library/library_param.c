@@ -57,7 +57,8 @@ static json_t *make_value(enum kind kind, struct str value)
         if (str_ieq(value, STR("true")) || str_is(value, "1"))
             return json_true();
         return str_ieq(value, STR("false")) || str_is(value, "0") ? json_false() : NULL;
-    case TEXT_LIST: return json_stringn(value.p, value.n);
+    case TEXT_LIST: /* what holds a NUL would not be read again */
+        return memchr(value.p, '\0', value.n) ? NULL : json_stringn(value.p, value.n);
     }
     return NULL;
 }

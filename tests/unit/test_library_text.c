@@ -83,6 +83,36 @@ static void names_are_safe_as_files(void **state)
     assert_false(lib_same_origin("https://u@a.b/x", "https://u@a.b/x"));
 }
 
+/* What is written of a recipe is read again as the same. */
+static void modelfiles_are_written(void **state)
+{
+    static const char *const texts[] = {
+        "FROM a\nMESSAGE user\nMESSAGE assistant x",
+        "FROM a\nPARAMETER temperature 0.12345678901234567\nPARAMETER top_p 0.2",
+        "FROM a\nPARAMETER stop \"\"\"\"\"x\"\"\"\nPARAMETER stop \"\"\"\"\"\"\"",
+        "FROM a\nSYSTEM \"\"\"say \"x\"\nand \"y\"\"\"\"\nMESSAGE user \"\"\"\"a\"\n\"\"\"",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct library_recipe r = {0}, again = {0};
+        struct buf out = BUF_INIT(4096);
+        char name[] = "m", none[] = "";
+        assert_int_equal(library_modelfile_parse(str_of(texts[i]), &r, NULL), 0);
+        struct library_item it = {.name = name, .base = none, .texts = r.texts};
+        char **all[] = {&it.texts.template_text, &it.texts.system, &it.texts.params,
+                        &it.texts.messages, &it.texts.licence_text};
+        for (size_t k = 0; k < 5; k++)
+            *all[k] = *all[k] ? *all[k] : none;
+        library_modelfile_write(&it, &out);
+        assert_int_equal(library_modelfile_parse(buf_str(&out), &again, NULL), 0);
+        assert_string_equal(again.texts.params ? again.texts.params : "", it.texts.params);
+        assert_string_equal(again.texts.system ? again.texts.system : "", it.texts.system);
+        assert_string_equal(again.texts.messages ? again.texts.messages : "", it.texts.messages);
+        library_recipe_done(&again);
+        library_recipe_done(&r);
+        buf_done(&out);
+    }
+}
+
 static void modelfiles_are_read(void **state)
 {
     struct library_recipe r = {0};
@@ -263,6 +293,7 @@ int main(void)
         cmocka_unit_test(names_are_taken_apart),
         cmocka_unit_test(names_are_safe_as_files),
         cmocka_unit_test(modelfiles_are_read),
+        cmocka_unit_test(modelfiles_are_written),
         cmocka_unit_test(texts_are_bounded),
         cmocka_unit_test(the_sensible_file_is_chosen),
         cmocka_unit_test(states_are_believed_when_they_are_whole),
