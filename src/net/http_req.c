@@ -102,6 +102,11 @@ size_t net_req_listener(const struct net_req *r)
     return r->c->from;
 }
 
+bool net_req_is_guest(const struct net_req *r)
+{
+    return r->guest;
+}
+
 static uint64_t hash_peer(const struct http_conn *c)
 {
     struct sockaddr_storage a;

@@ -116,4 +116,15 @@ def a_pipe_is_a_turn_a_line():
     assert "\x1b" not in out
 
 
+@test
+def a_turn_of_a_pipe_that_fails_is_not_success():
+    home = make_home()
+    for args in (["run", "-m", "nosuch:1b"], ["run", "nosuch:1b"]):
+        p = subprocess.run([WEIR, *args], input=b"Hi\nHo\n", capture_output=True, env=environment(home), timeout=120)
+        assert p.returncode == 3 and p.stdout == b"", (p.returncode, p.stdout)
+        assert p.stderr.count(b"nosuch:1b") >= 2, p.stderr
+    p = subprocess.run([WEIR, "run", MODEL, "-q"], input=b"/bye\n", capture_output=True, env=environment(home), timeout=120)
+    assert p.returncode == 0, p.stderr
+
+
 run()
