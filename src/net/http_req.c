@@ -55,9 +55,10 @@ struct str net_req_body(const struct net_req *r)
     return buf_str(&r->in.body);
 }
 
-void net_req_drop_body(struct net_req *r)
+void net_req_take_body(struct net_req *r, struct buf *out)
 {
-    buf_done(&r->in.body);
+    *out = r->in.body;
+    r->in.body = BUF_INIT(out->max);
 }
 
 /* ---- parameters ---- */

@@ -134,8 +134,8 @@ struct str net_req_query(const struct net_req *r); /* raw */
 struct str net_req_header(const struct net_req *r,
                           const char *lower_name); /* first value; {NULL,0}: absent */
 struct str net_req_body(const struct net_req *r);
-/* The application has its own copy, or needs none: a request that waits keeps no second one. */
-void net_req_drop_body(struct net_req *r);
+/* The body becomes the caller's, without a copy; net_req_body is empty from then on. */
+void net_req_take_body(struct net_req *r, struct buf *out);
 /* A query parameter, percent-decoded into memory of the request; false: absent. */
 bool net_req_param(struct net_req *r, const char *name, struct str *out);
 

@@ -1,4 +1,5 @@
 """test_connections.py: the real server under thousands of connections: idle, slow, too many, and piled up on one."""
+import json
 import pathlib
 import resource
 import selectors
@@ -6,7 +7,7 @@ import socket
 import threading
 import time
 
-from cloud import connected
+from cloud import connected, home_with, row_config
 from harness import WEIR, Provider, Weir, make_home, run, skip, test
 
 MANY = 4000
@@ -92,6 +93,76 @@ def four_thousand_idle_connections_cost_4_kib_each_at_most():
     while descriptors(v) > fds and time.time() < end:
         time.sleep(0.05)
     assert descriptors(v) <= fds, (descriptors(v), fds)
+    assert v.stop() == 0
+
+
+class Silent(threading.Thread):
+    """A provider that takes every request and answers none."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.held, self.s = [], socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self.s.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                self.held.append(self.s.accept()[0])
+            except OSError:
+                return
+
+    def wait(self, n):
+        end = time.time() + 60
+        while len(self.held) < n and time.time() < end:
+            time.sleep(0.02)
+        assert len(self.held) == n, len(self.held)
+
+    def fail(self):
+        self.s.close()
+        for s in self.held:
+            s.close()
+
+
+@test
+def a_thousand_streams_that_wait_for_a_provider_cost_32_kib_each_at_most():
+    if not enough:
+        return skip("waiting streams", f"at most {hard} descriptors are allowed here")
+    p = Silent()
+    v = Weir(home_with(row_config(f"http://127.0.0.1:{p.port}/v1", "still", "device", models="m") +
+                       "first_ms = 600000\nwhole_ms = 600000\nidle_ms = 600000\n"))
+    body = b'{"model":"still/m","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    ask = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    held = []
+
+    def more(n):
+        for _ in range(n):
+            held.append(dial(v))
+            held[-1].sendall(ask)
+            if len(held) % 20 == 0:
+                p.wait(len(held))
+        p.wait(len(held))
+    more(20)
+    before = memory(v)
+    more(1000)
+    time.sleep(10.5)  # the heads of the answers are sent after 10 s
+    each = (memory(v) - before) / 1000
+    print(f"  {each:.0f} bytes a stream")
+    assert SANITIZED or each <= 32768, each
+    # They end, each with its reason, and what was decided about them is in the books.
+    p.fail()
+    for s in held:
+        out = b""
+        while not out.endswith(b"\r\n0\r\n\r\n"):
+            chunk = s.recv(65536)
+            assert chunk, out
+            out += chunk
+        assert b'"error"' in out and b"[DONE]" not in out, out
+        s.close()
+    id = out.split(b"x-weir-id: ")[1].split(b"\r\n")[0].decode()
+    row = json.loads(v.call("GET", f"/weir/v1/requests/{id}")[1])
+    assert row["provider"] == "still" and len(row["plan"]["removed"]) > 20 and row["plan"]["facts"], row
     assert v.stop() == 0
 
 
