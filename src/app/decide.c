@@ -86,7 +86,20 @@ static void add_local(struct flow *f, struct models_entry *en)
     c->params = en->params;
     c->healthy = en->err.code == 0;
     if (!c->healthy) /* what it could do is unknown: what is wrong with it is the reason to name */
-        c->caps = (struct gen_caps){.chat = true, .raw = true};
+        c->caps = (struct gen_caps){.chat = true,
+                                    .raw = true,
+                                    .infill = true,
+                                    .embed = true,
+                                    .rerank = true,
+                                    .tools = true,
+                                    .images = true,
+                                    .audio = true,
+                                    .documents = true,
+                                    .json = true,
+                                    .schema = true,
+                                    .reasoning = true,
+                                    .logprobs = true,
+                                    .many = true};
     c->health_note = en->err.code ? en->err.msg : NULL;
     guess_speed(f->h, en, c);
 }

@@ -54,6 +54,8 @@ def a_damaged_model_is_named_for_what_it_is():
     f.write_text("garbage")
     p = weir(["ask", "-m", str(f), "hi"], home)
     assert p.returncode == 1 and "not a GGUF file" in p.err, (p.returncode, p.err)
+    p = weir(["embed", str(f)], home, "text\n")
+    assert p.returncode == 1 and "not a GGUF file" in p.err, (p.returncode, p.err)
 
 
 @test
