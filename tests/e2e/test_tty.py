@@ -72,7 +72,7 @@ def control_c_stops_an_answer_and_not_the_program():
     t.until(r"\n.*\w+ \w+ \w+", after=at + 70)
     time.sleep(0.5)
     at = t.type("\x03")
-    t.until(r"stopped", timeout=10, after=at)
+    t.until(r"stopped", after=at)
     t.until(r">>> ", after=at)
     at = t.type("half a line\x03")
     time.sleep(0.3)
