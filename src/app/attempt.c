@@ -498,8 +498,7 @@ static void on_held(void *ctx, int rc)
         failed(f, &e);
         return;
     }
-    if (f->waits)
-        f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
+    f->load_ns += (int64_t)(clock_mono_ns() - f->hold_ns);
     if (f->req->keep_set)
         models_keep(f->h->models, f->answering, f->req->keep_ms);
     launch(f);
@@ -527,7 +526,6 @@ static void hold_answering(struct flow *f)
         return;
     }
     f->hold_ns = clock_mono_ns();
-    f->waits = !f->answering->local;
     models_hold(f->h->models, f->answering, on_held, f);
 }
 

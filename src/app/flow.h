@@ -48,9 +48,8 @@ struct flow {
     bool taints;                /* what follows in this conversation keeps the zone */
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
-    bool waits;               /* it was not loaded then */
-    uint64_t hold_ns;         /* when the answering model was asked for */
-    int64_t load_ns;          /* what waiting for it took; 0: it was loaded */
+    uint64_t hold_ns;         /* when a model was asked for */
+    int64_t load_ns;          /* what waiting for models took: next to nothing for loaded ones */
     struct arena *deciding;   /* facts, plan and zone: large, and with a row booked not needed */
     struct route_facts facts; /* there, like the plan */
     size_t max_candidates;    /* room for them there */

@@ -15,16 +15,19 @@ void ollama_copy(struct house *h, struct net_req *r);    /* POST /api/copy */
 void ollama_delete(struct house *h, struct net_req *r);  /* DELETE /api/delete */
 
 /* ollama_jobs.c */
-void ollama_pull(struct house *h, struct net_req *r);   /* POST /api/pull */
-void ollama_push(struct house *h, struct net_req *r);   /* POST /api/push: refused */
-void ollama_create(struct house *h, struct net_req *r); /* POST /api/create */
+void ollama_pull(struct house *h, struct net_req *r);    /* POST /api/pull */
+void ollama_push(struct house *h, struct net_req *r);    /* POST /api/push: refused */
+void ollama_me(struct house *h, struct net_req *r);      /* POST /api/me: refused */
+void ollama_signout(struct house *h, struct net_req *r); /* POST /api/signout */
+void ollama_forget_key(struct house *h, struct net_req *r, struct str rest); /* DELETE, the same */
+void ollama_create(struct house *h, struct net_req *r);                      /* POST /api/create */
 /* rest: "sha256:HEX" */
 void ollama_blob_get(struct house *h, struct net_req *r, struct str rest); /* HEAD */
 void ollama_blob_put(struct house *h, struct net_req *r, struct str rest); /* POST */
 
 /* Answers an error. */
 void ollama_fail(struct net_req *r, const struct err *e);
-/* "model", or "name" as older clients say. */
+/* "model", or where it is left out or empty "name", as older clients say. */
 struct json_t;
 int ollama_model_name(const struct json_t *o, struct str *out, struct err *e);
 

@@ -160,6 +160,27 @@ void ollama_push(struct house *h, struct net_req *r)
     ollama_fail(r, &e);
 }
 
+/* `ollama signin`, and `ollama push` before it pushes, ask who is signed in with ollama.com. */
+void ollama_me(struct house *h, struct net_req *r)
+{
+    struct err e;
+    err_set(&e, ERR_UNSUPPORTED,
+            "weir has no account anywhere: it neither signs in to ollama.com nor pushes to it");
+    ollama_fail(r, &e);
+}
+
+void ollama_signout(struct house *h, struct net_req *r)
+{
+    struct err e;
+    err_set(&e, ERR_AUTH, "you are not currently signed in");
+    ollama_fail(r, &e);
+}
+
+void ollama_forget_key(struct house *h, struct net_req *r, struct str rest)
+{
+    ollama_signout(h, r);
+}
+
 /* ---- create ---- */
 
 static int put_text(const json_t *o, const char *key, char **out, struct err *e)

@@ -24,8 +24,9 @@ void ollama_fail(struct net_req *r, const struct err *e)
 
 int ollama_model_name(const json_t *o, struct str *out, struct err *e)
 {
-    bool older = !json_object_get(o, "model") && json_object_get(o, "name");
-    return manage_string(o, older ? "name" : "model", true, out, e);
+    const json_t *model = json_object_get(o, "model");
+    bool none = !model || (json_is_string(model) && !json_string_length(model));
+    return manage_string(o, none && json_object_get(o, "name") ? "name" : "model", true, out, e);
 }
 
 /* "134.52M", "8B" */
@@ -60,12 +61,22 @@ static void put_details(const struct models_entry *en, struct buf *b)
     buf_printf(b, "\",\"quantization_level\":\"%s\"}", en->quant);
 }
 
+/* Every name has a tag there: programs look for "NAME:latest" in the list. */
+static void put_name(const struct models_entry *en, struct buf *b)
+{
+    char full[512];
+    const char *last = strrchr(en->name, '/');
+    bool tagged = strchr(last ? last : en->name, ':');
+    snprintf(full, sizeof full, "%s%s", en->name, tagged ? "" : ":latest");
+    buf_json_str(b, str_of(full));
+}
+
 static void put_names(const struct models_entry *en, struct buf *b)
 {
     buf_puts(b, "{\"name\":");
-    buf_json_str(b, str_of(en->name));
+    put_name(en, b);
     buf_puts(b, ",\"model\":");
-    buf_json_str(b, str_of(en->name));
+    put_name(en, b);
     buf_printf(b, ",\"size\":%llu,\"digest\":\"%s\",", (unsigned long long)en->bytes,
                en->item.sha256);
     put_details(en, b);
@@ -150,6 +161,18 @@ void ollama_ps(struct house *h, struct net_req *r)
 
 /* ---- one model ---- */
 
+/* A number as people write it: 0.2 and 1, not 0.20000000000000001 and 1.0. */
+static void put_param(const json_t *v, struct buf *b)
+{
+    if (json_is_real(v)) {
+        buf_printf(b, "%.15g", json_real_value(v));
+        return;
+    }
+    char *one = json_dumps(v, JSON_ENCODE_ANY);
+    buf_puts(b, one ? one : "");
+    free(one);
+}
+
 /* "temperature                    0.7" a line, as the command line there prints. */
 static void put_params(const char *json, struct buf *b)
 {
@@ -160,9 +183,8 @@ static void put_params(const char *json, struct buf *b)
     {
         size_t n = json_is_array(v) ? json_array_size(v) : 1;
         for (size_t i = 0; i < n; i++) {
-            char *one = json_dumps(json_is_array(v) ? json_array_get(v, i) : v, JSON_ENCODE_ANY);
-            buf_printf(&text, "%s%-30s %s", text.n ? "\n" : "", key, one ? one : "");
-            free(one);
+            buf_printf(&text, "%s%-30s ", text.n ? "\n" : "", key);
+            put_param(json_is_array(v) ? json_array_get(v, i) : v, &text);
         }
     }
     buf_json_str(b, buf_str(&text));
@@ -198,6 +220,24 @@ static void put_texts(const struct models_entry *en, const struct local_facts *f
     buf_done(&file);
 }
 
+/* [{"name":"token_embd.weight","type":"Q8_0","shape":[64,512]}] */
+static void put_tensors(const struct gguf *g, struct buf *b)
+{
+    buf_puts(b, ",\"tensors\":[");
+    for (size_t i = 0; i < gguf_ntensors(g); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(g, i);
+        const char *type = "";
+        gguf_dtype_info(t->dtype, &type, NULL, NULL);
+        buf_puts(b, i ? ",{\"name\":" : "{\"name\":");
+        buf_json_str(b, t->name);
+        buf_printf(b, ",\"type\":\"%s\",\"shape\":[", type);
+        for (int k = 0; k < t->ndims; k++)
+            buf_printf(b, "%s%llu", k ? "," : "", (unsigned long long)t->dims[k]);
+        buf_puts(b, "]}");
+    }
+    buf_putc(b, ']');
+}
+
 static void show(struct models_entry *en, bool verbose, struct buf *b, struct err *e)
 {
     struct gguf *g = NULL;
@@ -213,6 +253,13 @@ static void show(struct models_entry *en, bool verbose, struct buf *b, struct er
     put_capabilities(en, &f, b);
     buf_puts(b, ",\"model_info\":");
     local_values_json(g, verbose ? SIZE_MAX : MAX_ARRAY, b);
+    if (!gguf_find(g, "general.parameter_count")) { /* Ollama counts it where the file does not */
+        buf_cut(b, b->n - 1);
+        buf_printf(b, "%s\"general.parameter_count\":%.0f}", gguf_nvalues(g) ? "," : "",
+                   en->params);
+    }
+    if (verbose)
+        put_tensors(g, b);
     buf_putc(b, ',');
     manage_time(b, "modified_at", en->item.added_ms);
     buf_putc(b, '}');

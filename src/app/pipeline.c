@@ -259,7 +259,7 @@ static void local_ready(void *ctx, int rc)
     struct flow *f = ctx;
     if (rc)
         f->local = NULL; /* not held; the plan will say why it is out */
-    else if (f->load_ns)
+    else
         f->load_ns = (int64_t)(clock_mono_ns() - f->hold_ns);
     if (!f->local || f->gone || net_work(f->h->loop, count_work, counted, f) != 0)
         decide(f);
@@ -309,7 +309,6 @@ static void decoded(void *ctx)
         return;
     }
     f->hold_ns = clock_mono_ns();
-    f->load_ns = f->local && !f->local->local;
     if (f->local)
         models_hold(f->h->models, f->local, local_ready, f);
     else

@@ -25,6 +25,18 @@ static const char *reason(int status)
     }
 }
 
+/* "NOT_FOUND" as "Not Found": clients show it to people. */
+static void put_reason(int status, struct buf *b)
+{
+    bool acronym = status == 200 || status == 226 || status == 414;
+    bool first = true;
+    for (const char *p = reason(status); *p; p++) {
+        bool lower = !first && !acronym && *p >= 'A' && *p <= 'Z';
+        buf_putc(b, *p == '_' ? ' ' : lower ? (char)(*p + 32) : *p);
+        first = *p == '_' || *p == '-';
+    }
+}
+
 int net_res_header(struct net_req *r, const char *name, struct str value)
 {
     if (r->started || !http_is_token(str_of(name)))
@@ -70,8 +82,7 @@ static void put_head(struct net_req *r, int status, const char *type, bool strea
     if (!c->s || c->s->draining || r->in.framing.part != PART_END)
         r->keep = false; /* after an early answer, what still comes cannot be told from a request */
     buf_printf(b, "HTTP/1.1 %d ", status);
-    for (const char *p = reason(status); *p; p++)
-        buf_putc(b, *p == '_' ? ' ' : *p);
+    put_reason(status, b);
     buf_puts(b, "\r\n");
     if (c->s)
         buf_printf(b, "Date: %s\r\n", server_date(c->s));
