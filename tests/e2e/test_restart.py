@@ -89,13 +89,14 @@ class Reader(threading.Thread):
 
 STORY = "Write a very long story about the sea."
 CHAT = [{"role": "user", "content": STORY}]
+SEEDED = {"temperature": 0.7, "seed": 3}  # a story that does not end before the limit
 DIALECTS = {
     "/v1/chat/completions": {"messages": CHAT, "max_tokens": 1500, **ENDLESS},
     "/v1/completions": {"prompt": STORY, "max_tokens": 1500, **ENDLESS},
     "/v1/responses": {"input": STORY, "max_output_tokens": 1500},
     "/v1/messages": {"messages": CHAT, "max_tokens": 1500},
-    "/api/chat": {"messages": CHAT, "options": {"num_predict": 1500}},
-    "/api/generate": {"prompt": STORY, "options": {"num_predict": 1500}},
+    "/api/chat": {"messages": CHAT, "options": {"num_predict": 1500, **SEEDED}},
+    "/api/generate": {"prompt": STORY, "options": {"num_predict": 1500, **SEEDED}},
     "/completion": {"prompt": STORY, "n_predict": 1500, "ignore_eos": True},
     "/api/v1/chat": {"input": STORY, "max_output_tokens": 1500},
 }
@@ -123,7 +124,7 @@ def last_event(text):
 @test
 def the_second_signal_ends_them_with_an_error_in_each_dialect():
     w = Weir(home, args=["--parallel", "10"])
-    readers = {path: Reader(w, path, {"model": MODEL, "stream": True, "temperature": 0.7, "seed": 3, **body}) for path, body in DIALECTS.items()}
+    readers = {path: Reader(w, path, {"model": MODEL, "stream": True, **SEEDED, **body}) for path, body in DIALECTS.items()}
     for r in readers.values():
         assert r.began.wait(60), r.path
     w.drain()

@@ -185,12 +185,15 @@ UNUSED static void say(int fd, const char *z)
     say_n(fd, z, strlen(z));
 }
 
-/* What comes until the end, until `until` has come, or for `ms`. */
+/* Deadlines of what must come are many times what a machine needs that has nothing else to do. */
+#define PATIENCE 10
+
+/* What comes until the end, until `until` has come, or for `ms` (and patience). */
 UNUSED static const char *hear(int fd, const char *until, int ms)
 {
     static char b[65536];
     size_t n = 0;
-    uint64_t end = clock_mono_ns() + (uint64_t)ms * 1000000;
+    uint64_t end = clock_mono_ns() + (uint64_t)ms * PATIENCE * 1000000;
     b[0] = '\0';
     while (n + 1 < sizeof b && !(until && strstr(b, until))) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -227,7 +230,7 @@ UNUSED static int ask(struct app *a, const char *request)
 
 UNUSED static void wait_for(atomic_int *what, int value, int ms)
 {
-    for (int i = 0; i < ms && atomic_load(what) < value; i++)
+    for (int i = 0; i < ms * PATIENCE && atomic_load(what) < value; i++)
         usleep(1000);
     assert_true(atomic_load(what) >= value);
 }

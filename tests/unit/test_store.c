@@ -319,9 +319,12 @@ static void nothing_done(void *ctx, int rc, const struct err *e)
     (*n)++;
 }
 
-static int run_slowly(sqlite3 *db, void *ctx, struct err *e)
+static atomic_bool queue_is_full;
+
+static int wait_for_the_others(sqlite3 *db, void *ctx, struct err *e)
 {
-    usleep(20000);
+    while (!atomic_load(&queue_is_full))
+        usleep(1000);
     return 0;
 }
 
@@ -335,8 +338,9 @@ static void a_full_queue_refuses(void **state)
     struct store_params p = {.home = h->path, .queue = 2};
     assert_int_equal(store_open(&p, &s, &e), 0);
     int taken = 0, rc = 0;
-    while (taken < 100 && (rc = store_submit(s, run_slowly, nothing_done, &told, &e)) == 0)
+    while (taken < 100 && (rc = store_submit(s, wait_for_the_others, nothing_done, &told, &e)) == 0)
         taken++;
+    atomic_store(&queue_is_full, true);
     assert_int_equal(rc, ERR_OVERLOAD);
     store_close(s);
     assert_int_equal(told, taken);
