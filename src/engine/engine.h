@@ -190,12 +190,6 @@ struct engine_load {
 };
 void engine_load_of(struct engine *en, struct engine_load *out); /* any thread */
 
-/* Bytes the engine holds now: weights, scratch, what of the cache is memory. Any thread. */
-uint64_t engine_memory_held(struct engine *en);
-/* Let finished sessions go, after those worth it were written to cache_dir, and give their memory
- * back; what runs goes on. As engine_flush. */
-void engine_trim(struct engine *en);
-
 enum engine_slot_state {
     ENGINE_SLOT_IDLE,
     ENGINE_SLOT_PREFILL,

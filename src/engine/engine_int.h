@@ -99,7 +99,6 @@ bool session_reserve(struct engine *en, struct session *s, int32_t positions);
 /* Keep it for later jobs; takes the tokens. */
 void session_retire(struct engine *en, struct session *s, int32_t *tokens);
 void session_drop(struct engine *en, struct session *s);
-void session_drop_idle(struct engine *en);
 void session_drop_all(struct engine *en);
 
 /* The longest session's first tokens as a session of its own, busy. ERR_NOT_FOUND, ERR_NOMEM. */

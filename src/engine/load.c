@@ -98,13 +98,6 @@ int engine_slots(struct engine *en, struct engine_slot *out, int most)
     return en->slots ? en->parallel : 0;
 }
 
-uint64_t engine_memory_held(struct engine *en)
-{
-    struct engine_load l;
-    engine_load_of(en, &l);
-    return l.weights + l.scratch + l.kv_resident;
-}
-
 /* ---- writing all to disk ---- */
 
 bool engine_flushing(struct engine *en)

@@ -281,13 +281,6 @@ void session_drop(struct engine *en, struct session *s)
     *s = (struct session){0};
 }
 
-void session_drop_idle(struct engine *en)
-{
-    for (int i = 0; i < en->max_sessions; i++)
-        if (en->sessions[i].seq && !en->sessions[i].busy)
-            session_drop(en, &en->sessions[i]);
-}
-
 void session_drop_all(struct engine *en)
 {
     for (int i = 0; en->sessions && i < en->max_sessions; i++)

@@ -46,24 +46,6 @@ static int errand(struct engine *en, int (*run)(struct engine *en, void *arg, st
     return x.rc;
 }
 
-static int trim(struct engine *en, void *arg, struct err *e)
-{
-    (void)arg;
-    (void)e;
-    session_drop_idle(en);
-    model_kv_trim(en->kv);
-    engine_note_load(en);
-    return 0;
-}
-
-void engine_trim(struct engine *en)
-{
-    if (!en->kv)
-        return;
-    engine_flush(en);
-    errand(en, trim, NULL, NULL);
-}
-
 /* ---- saving ---- */
 
 struct saving {

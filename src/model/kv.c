@@ -343,13 +343,6 @@ static void chill(struct model_kv *kv, enum state_class c)
     kv->touched -= p->unit;
 }
 
-void model_kv_trim(struct model_kv *kv)
-{
-    for (int i = 0; i < STATE_CLASSES; i++)
-        while (kv->pool[i].nhot > 0)
-            chill(kv, (enum state_class)i);
-}
-
 static void make_room(struct model_kv *kv, size_t bytes)
 {
     for (int i = 0; i < STATE_CLASSES; i++)

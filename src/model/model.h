@@ -94,8 +94,6 @@ uint64_t model_kv_total(const struct model_kv *kv); /* the limit */
 enum model_cache model_kv_cache(const struct model_kv *kv);
 /* Of it the bytes that are memory now, handed out or kept for the next who asks. */
 uint64_t model_kv_resident(const struct model_kv *kv);
-/* Give back to the system what is not handed out. */
-void model_kv_trim(struct model_kv *kv);
 /* The same counted in pages of the full layers. */
 int model_kv_pages(const struct model_kv *kv);
 int model_kv_pages_free(const struct model_kv *kv);

@@ -464,13 +464,7 @@ static void what_runs_is_seen(void **state)
     assert_true(load.totals.prefill_ns > 0 && load.totals.decode_ns > 0);
     assert_in_range(load.totals.memory_hits, 1, 2);
     assert_true(load.kv_resident >= load.kv_used && load.kv_used > 0);
-    assert_int_equal(engine_memory_held(en), load.weights + load.scratch + load.kv_resident);
-    engine_trim(en);
-    engine_load_of(en, &load);
-    assert_int_equal(load.kv_used, 0);
-    assert_int_equal(load.kv_resident, 0);
-    take_run(en, &b, tokens, 400, 3);
-    assert_int_equal(b.stats.reused, 0);
+    assert_true(load.weights > 0 && load.scratch > 0);
     engine_free(en);
 }
 
