@@ -7,11 +7,14 @@
  * the growth of that process's resident memory is printed for each. --slow keeps N connections that
  * send a byte of a header every few seconds and begin again when they are cut. Then --rate requests
  * a second are sent at fixed times, whatever the answers do; the time of each counts from when it
- * was due (so a server that stands still is not asked less). --fresh: a new connection for each.
- * Prints one line of JSON. */
+ * was due (so a server that stands still is not asked less) to when the system had its answer, by
+ * the system's own stamp: so nothing has to run at once when an answer comes, and what is measured
+ * beside a model that computes on all processors is the server, and takes little from it. --fresh:
+ * a new connection for each. Prints one line of JSON; cpu_us is what a request cost here. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +23,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,6 +71,7 @@ static bool dial(struct conn *c)
         exit(1);
     }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    setsockopt(c->fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){1}, sizeof(int));
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e);
     c->got = c->want = c->at = 0;
@@ -91,12 +96,12 @@ static void ask(struct conn *c, double due)
         errors++;
 }
 
-static void answered(struct conn *c)
+static void answered(struct conn *c, double at)
 {
     if (strncmp(c->head, "HTTP/1.1 200", 12) != 0)
         strncmp(c->head, "HTTP/1.1 503", 12) == 0 ? refused++ : errors++;
     if (c->kind == BUSY && times)
-        times[ntimes++] = now() - c->due;
+        times[ntimes++] = at - c->due;
     done++;
     c->kind = c->kind == BUSY ? FREE : c->kind;
     if (o.fresh && c->kind == FREE)
@@ -115,10 +120,39 @@ static void measure(struct conn *c)
     }
 }
 
+/* When the system had what was read, by our clock. */
+static double stamp_of(struct msghdr *m)
+{
+    struct timespec real, at;
+    double t = now();
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_TIMESTAMPNS)
+            continue;
+        memcpy(&at, CMSG_DATA(h), sizeof at);
+        clock_gettime(CLOCK_REALTIME, &real);
+        double ago = (double)(real.tv_sec - at.tv_sec) + (double)(real.tv_nsec - at.tv_nsec) * 1e-9;
+        return t - (ago > 0 ? ago : 0);
+    }
+    return t;
+}
+
+static ssize_t receive(int fd, void *to, size_t n, double *at)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct timespec)) + 64];
+    struct iovec v = {to, n};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(fd, &m, 0);
+    if (got > 0)
+        *at = stamp_of(&m);
+    return got;
+}
+
 static void readable(struct conn *c)
 {
     static char b[65536];
-    ssize_t n = read(c->fd, b, sizeof b);
+    double at = 0;
+    ssize_t n = receive(c->fd, b, sizeof b, &at);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {
@@ -140,17 +174,25 @@ static void readable(struct conn *c)
     if (c->want == 0)
         measure(c);
     if (c->want && c->got >= c->want)
-        answered(c);
+        answered(c, at);
 }
 
 static void poll_for(double until)
 {
     struct epoll_event e[256];
     double left = until - now();
-    int ms = left <= 0 ? 0 : (int)(left * 1000);
+    int ms = left <= 0 ? 0 : (int)(left * 1000) + 1;
     int n = epoll_wait(ep, e, 256, ms);
     for (int i = 0; i < n; i++)
         readable(e[i].data.ptr);
+}
+
+/* Asleep until then, whatever comes: what came is read after. */
+static void sleep_until(double until)
+{
+    struct timespec t = {(time_t)until, (long)((until - (double)(time_t)until) * 1e9)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+    poll_for(0);
 }
 
 static long rss(void)
@@ -212,6 +254,11 @@ static double part(double p)
     return ntimes ? times[(size_t)(p * (double)(ntimes - 1))] * 1000 : 0;
 }
 
+static double seconds_of(struct timeval t)
+{
+    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
+}
+
 static void run_rate(struct conn *c, struct conn *slow)
 {
     double start = now(), end = start + o.seconds;
@@ -231,12 +278,16 @@ static void run_rate(struct conn *c, struct conn *slow)
         }
         if (slow)
             feed_slow(slow, t);
-        poll_for(sent < total ? due : t + 0.01);
+        sleep_until(sent < total && due > t ? due : t + 0.001);
     }
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
     qsort(times, ntimes, sizeof *times, by_value);
     printf("\"requests\": %zu, \"errors\": %ld, \"refused\": %ld, \"cut_slow\": %ld, \"p50_ms\": "
-           "%.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f",
-           ntimes, errors, refused, cut_slow, part(0.5), part(0.95), part(0.99), part(1));
+           "%.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, \"cpu_us\": %.1f",
+           ntimes, errors, refused, cut_slow, part(0.5), part(0.95), part(0.99), part(1),
+           (seconds_of(used.ru_utime) + seconds_of(used.ru_stime)) * 1e6 /
+               (double)(ntimes ? ntimes : 1));
 }
 
 static void options(int argc, char **argv)
@@ -283,10 +334,22 @@ static struct conn *make(int n, enum kind kind)
     return c;
 }
 
+/* Whoever asks sits at another machine as a rule, and does not wait there for a processor that the
+ * server's threads have: the shortest slice a thread may want (Linux 6.12), or nothing. */
+static void want_short_slices(void)
+{
+    struct sched_attr a = {0};
+    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) != 0)
+        return;
+    a.sched_runtime = 100000;
+    syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
 int main(int argc, char **argv)
 {
     struct rlimit r;
     options(argc, argv);
+    want_short_slices();
     getrlimit(RLIMIT_NOFILE, &r);
     r.rlim_cur = r.rlim_max;
     setrlimit(RLIMIT_NOFILE, &r);

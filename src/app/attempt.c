@@ -285,8 +285,8 @@ static void settle(struct flow *f)
 {
     struct err e = {0};
     fill_end(f);
-    if (f->zone.taints && f->text.n)
-        privacy_taint_answer(f->h->taint, buf_str(&f->text), f->zone.zone, &e);
+    if (f->taints && f->text.n)
+        privacy_taint_answer(f->h->taint, buf_str(&f->text), f->zone, &e);
     f->begin.plan = flow_booked(f);
     int rc = ledger_settle(f->h->ledger, &f->begin, &f->end, settle_done, f, &e);
     if (rc) {
@@ -415,7 +415,7 @@ static enum gen_verdict on_event(void *ctx, const struct gen_event *ev)
     default:
         note_time(f);
         f->answer_bytes += (int64_t)ev->text.n;
-        if (f->zone.taints && ev->type == GEN_EV_TEXT)
+        if (f->taints && ev->type == GEN_EV_TEXT)
             buf_str_add(&f->text, ev->text);
         return pass_on(f, ev);
     }
@@ -532,10 +532,15 @@ static void hold_answering(struct flow *f)
 static void reserved(void *ctx)
 {
     struct flow *f = ctx;
-    if (f->step_rc)
+    if (f->step_rc) {
         failed(f, &f->step_err);
-    else
-        launch(f);
+        return;
+    }
+    /* weir's own face shows the row with the plan at the end. */
+    if (f->face.kind != FACE_NATIVE)
+        flow_narrow(f);
+    fill_begin(f);
+    launch(f);
 }
 
 static void reserve_done(void *ctx, int rc, const struct err *e)

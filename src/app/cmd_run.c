@@ -1,5 +1,6 @@
 /* cmd_run.c: weir run: a conversation at the terminal, with history and line editing. Ctrl-C stops
- * an answer, Ctrl-D leaves. With standard input not a terminal each line is one turn. */
+ * an answer, Ctrl-D leaves. With standard input not a terminal each line is one turn, and the exit
+ * status is that of the first one that failed. */
 #include "chat.h"
 #include "command.h"
 #include "turn.h"
@@ -28,6 +29,7 @@ struct talk {
     json_t *last_route;
     char conversation[64];
     bool tty;
+    int failed; /* the exit status of the first turn that had no answer; EXIT_OK */
 };
 
 static void add_message(json_t *list, const char *role, const char *p, size_t n)
@@ -85,8 +87,9 @@ static void one_turn(struct talk *k, const char *line)
     }
     if (rc == ERR_CANCELLED)
         fputs("(stopped)\n", stderr);
-    else if (rc)
-        fprintf(stderr, "weir: %s\n", err_msg(&e));
+    int code = rc ? command_fail(&e) : EXIT_OK;
+    if (k->failed == EXIT_OK)
+        k->failed = code;
     /* What was shown stays in the conversation, a stopped answer too; a question without answer is
      * taken back. */
     if (t.text.n)
@@ -219,7 +222,7 @@ int chat_loop(struct client *c, const struct settings *s)
         fputs("\n", stderr);
     json_decref(k.messages);
     json_decref(k.last_route);
-    return EXIT_OK;
+    return k.tty ? EXIT_OK : k.failed;
 }
 
 int cmd_run(const struct settings *s, int argc, char **argv)

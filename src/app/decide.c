@@ -12,7 +12,7 @@
 
 /* ---- zone ---- */
 
-static int decide_zone(struct flow *f)
+static int decide_zone(struct flow *f, struct privacy_decision *d)
 {
     struct house *h = f->h;
     struct err ignored;
@@ -23,15 +23,16 @@ static int decide_zone(struct flow *f)
     if (f->recalled && f->recalled_zone < in.taint)
         in.taint = f->recalled_zone;
     if (rc == 0)
-        rc = privacy_decide(&h->privacy, &f->findings, &in, &f->zone, &f->err);
+        rc = privacy_decide(&h->privacy, &f->findings, &in, d, &f->err);
     if (rc)
         return rc;
-    f->req->zone = f->zone.zone;
-    privacy_labels_json(&f->findings, &f->zone, &f->labels_json);
+    f->zone = f->req->zone = d->zone;
+    f->taints = d->taints;
+    privacy_labels_json(&f->findings, d, &f->labels_json);
     /* A verdict that calls nobody leaves no trace in the conversation. */
-    if (f->zone.taints && f->face.kind != FACE_ROUTE)
-        rc = privacy_taint_add(h->taint, f->conversation, f->req, &f->findings, f->zone.zone,
-                               &ignored);
+    if (f->taints && f->face.kind != FACE_ROUTE)
+        rc = privacy_taint_add(h->taint, f->conversation, f->req, &f->findings, f->zone, &ignored);
+    privacy_findings_done(&f->findings);
     if (rc) {
         /* What cannot be remembered must not leave later: better to refuse now. */
         f->err = ignored;
@@ -68,7 +69,7 @@ static void add_local(struct flow *f, struct models_entry *en)
     if (!c)
         return;
     models_measure(en, &queued);
-    c->id = arena_printf(f->arena, "local/%s", en->name);
+    c->id = arena_printf(f->deciding, "local/%s", en->name);
     c->provider = "local";
     c->model = en->name;
     c->backend = ROUTE_LOCAL;
@@ -159,8 +160,8 @@ static void add_provider_model(struct flow *f, const struct provider_info *row,
         return;
     struct quality q = quality_of(m->id);
     c->provider = row->name;
-    c->model = arena_strz(f->arena, m->id);
-    c->id = arena_printf(f->arena, "%s/%.*s", row->name, STR_ARG(m->id));
+    c->model = arena_strz(f->deciding, m->id);
+    c->id = arena_printf(f->deciding, "%s/%.*s", row->name, STR_ARG(m->id));
     c->backend = ROUTE_PROVIDER;
     c->zone = m->zone;
     c->on_machine = on_machine(row);
@@ -261,11 +262,11 @@ static int read_policy(struct flow *f, struct route_policy *p)
         p->budget_left = b.limit > b.charged ? b.limit - b.charged : 0;
     struct str want = f->req->model;
     if (want.n && !str_is(want, "auto"))
-        p->pinned = arena_strz(f->arena, own_name(f, want));
+        p->pinned = arena_strz(f->deciding, own_name(f, want));
     return 0;
 }
 
-static int read_request(struct flow *f)
+static int read_request(struct flow *f, const struct privacy_decision *d)
 {
     struct route_request *r = &f->facts.request;
     enum route_latency latency = ROUTE_NORMAL;
@@ -273,9 +274,9 @@ static int read_request(struct flow *f)
     if (rc)
         return rc;
     route_request_read(f->req, f->count.tokens, f->count.exact, latency, f->came_ms, r);
-    r->zone = f->zone.zone;
-    r->zone_reason = f->zone.n ? f->zone.reasons[f->zone.decider].text : NULL;
-    enum privacy_why why = f->zone.reasons[f->zone.decider].why;
+    r->zone = d->zone;
+    r->zone_reason = d->n ? d->reasons[d->decider].text : NULL;
+    enum privacy_why why = d->reasons[d->decider].why;
     r->sensitive =
         why == PRIVACY_WHY_FOUND || why == PRIVACY_WHY_UNKNOWN || why == PRIVACY_WHY_TAINT;
     return 0;
@@ -304,27 +305,45 @@ struct str flow_booked(struct flow *f)
 
 void flow_unbook(struct flow *f)
 {
-    size_t max = f->booked_json.max;
     buf_done(&f->booked_json);
-    f->booked_json = BUF_INIT(max);
     f->begin.plan = STR("");
+}
+
+void flow_narrow(struct flow *f)
+{
+    struct err e;
+    struct arena *a = arena_new(FLOW_ARENA);
+    if (!a || route_plan_narrow(a, &f->facts, &f->plan, &e) != 0) {
+        arena_free(a);
+        return;
+    }
+    arena_free(f->deciding);
+    f->deciding = a;
+    f->planned = false;
+    buf_done(&f->labels_json);
 }
 
 int flow_decide(struct flow *f)
 {
-    int rc = decide_zone(f);
+    struct privacy_decision *d = NULL;
+    f->deciding = arena_new(FLOW_ARENA);
+    if (f->deciding)
+        d = arena_alloc(f->deciding, sizeof *d);
+    if (!d)
+        return err_set(&f->err, ERR_NOMEM, "no memory for the route");
+    int rc = decide_zone(f, d);
     if (rc == 0)
-        rc = read_request(f);
+        rc = read_request(f, d);
     if (rc)
         return rc;
     f->max_candidates = count_candidates(f);
-    f->facts.candidates = arena_array(f->arena, f->max_candidates, sizeof *f->facts.candidates);
+    f->facts.candidates = arena_array(f->deciding, f->max_candidates, sizeof *f->facts.candidates);
     if (!f->facts.candidates)
         return err_set(&f->err, ERR_NOMEM, "no memory for the route");
     add_locals(f);
     add_providers(f);
     read_policy(f, &f->facts.policy);
-    rc = route_plan_make(f->arena, &f->facts, &f->plan, &f->err);
+    rc = route_plan_make(f->deciding, &f->facts, &f->plan, &f->err);
     if (rc)
         return rc;
     f->planned = true;

@@ -187,6 +187,7 @@ static void serve(struct call *c)
     struct str path = net_req_path(c->r), method = net_req_method(c->r);
     const struct endpoint *other = NULL;
     bool get = str_is(method, "GET") || str_is(method, "HEAD");
+    bool guest = net_req_is_guest(c->r);
     for (size_t i = 0; i < NTABLE; i++) {
         if (!matches(&table[i], path, &c->rest))
             continue;
@@ -194,7 +195,11 @@ static void serve(struct call *c)
         if (!str_is(method, table[i].method) && !(get && strcmp(table[i].method, "GET") == 0))
             continue;
         c->face = table[i].face;
-        if (table[i].door == OWNER && !c->trusted)
+        if (guest && str_starts(path, STR("/weir/")))
+            refuse(c->r, c->face, ERR_POLICY,
+                   "pages from elsewhere may call what the other programs answer (see "
+                   "--allow-origin)");
+        else if (table[i].door == OWNER && !c->trusted)
             refuse(c->r, c->face, ERR_POLICY, "only the owner of this server may do that");
         else if (table[i].door == ASKS && !let_in(c))
             refuse(c->r, c->face, ERR_AUTH, "a valid API key is needed");

@@ -27,7 +27,8 @@ struct flow {
     uint64_t caller;
     struct arena *arena;
     struct gen_req *req;
-    struct str body, zone_header, preset_header, conversation, client, latency;
+    struct buf body; /* until it is decoded */
+    struct str zone_header, preset_header, conversation, client, latency;
     bool raw, offline;
     char id[LEDGER_ID_MAX];
     int64_t came_ms;
@@ -43,12 +44,14 @@ struct flow {
 
     /* labels and decision */
     struct privacy_findings findings;
-    struct privacy_decision zone;
+    enum gen_zone zone;
+    bool taints;                /* what follows in this conversation keeps the zone */
     struct models_entry *local; /* counted with, held loaded; NULL: none */
     struct gen_count count;
     uint64_t hold_ns;         /* when a model was asked for */
     int64_t load_ns;          /* what waiting for models took: next to nothing for loaded ones */
-    struct route_facts facts; /* in the arena, like the plan */
+    struct arena *deciding;   /* facts, plan and zone: large, and with a row booked not needed */
+    struct route_facts facts; /* there, like the plan */
     size_t max_candidates;    /* room for them there */
     bool planned;
     struct route_plan plan;
@@ -89,8 +92,11 @@ struct flow {
 /* decide.c: zone and plan from what is known. On the loop. Non-zero: f->err says why nobody may
  * answer. */
 int flow_decide(struct flow *f);
-/* The plan and the facts for the ledger's row, which copies them: borrowed until flow_unbook. */
+/* The plan and the facts for the ledger's row, which copies them: borrowed until flow_unbook. Empty
+ * when the row has them. */
 struct str flow_booked(struct flow *f);
+/* The row has the plan: keep of it what an answer may still need. */
+void flow_narrow(struct flow *f);
 void flow_unbook(struct flow *f);
 /* attempt.c: try the plan's candidates from f->candidate on. On the loop. */
 void flow_attempt(struct flow *f);

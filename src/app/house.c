@@ -202,12 +202,28 @@ static int connections_within(int wanted)
     return files > 2 * others ? (int)(files - others) : (int)(files / 2);
 }
 
+static const int usual[] = {11434, 1234, 8080}; /* Ollama, LM Studio, llama-server */
+
+/* Who may call Ollama from a page without being asked about: pages that this machine serves, and
+ * windows of programs that are installed on it. LM Studio lets none in until it is told to, and
+ * llama-server any site there is; neither suits a server that three kinds of programs share. */
+static const char *const near_pages[] = {"http://localhost",  "http://localhost:*",
+                                         "https://localhost", "https://localhost:*",
+                                         "http://127.0.0.1",  "http://127.0.0.1:*",
+                                         "https://127.0.0.1", "https://127.0.0.1:*",
+                                         "http://0.0.0.0",    "http://0.0.0.0:*",
+                                         "https://0.0.0.0",   "https://0.0.0.0:*",
+                                         "http://[::1]",      "http://[::1]:*",
+                                         "https://[::1]",     "https://[::1]:*",
+                                         "app://*",           "file://*",
+                                         "tauri://*",         "vscode-webview://*",
+                                         "vscode-file://*",   NULL};
+
 /* Where else to listen: the other sockets that were handed over, and where the programs that weir
  * stands in for are looked for. */
 static size_t further(const struct settings *s, const char *host, const struct net_inherited *given,
                       size_t ngiven, struct net_listen out[MAX_LISTEN])
 {
-    static const int usual[] = {11434, 1234, 8080}; /* Ollama, LM Studio, llama-server */
     size_t n = 0;
     for (size_t i = 1; i < ngiven && n < MAX_LISTEN; i++)
         out[n++] = (struct net_listen){.fd = given[i].fd};
@@ -246,6 +262,9 @@ static int listen_tcp(struct house *h, struct err *e)
                                   .max_connections = connections_within((int)s->connections),
                                   .allow_origins = (const char *const *)h->origins,
                                   .allow_hosts = (const char *const *)h->hosts,
+                                  .guests = s->stand_in ? near_pages : NULL,
+                                  .guest_ports = usual,
+                                  .nguest_ports = sizeof usual / sizeof usual[0],
                                   .request = endpoints_public,
                                   .ctx = h};
     rc = net_server_new(h->loop, &p, &h->tcp, e);

@@ -41,10 +41,12 @@ void flow_free(struct flow *f)
         models_drop(f->h->models, f->local);
     answer_done(&f->answer);
     privacy_findings_done(&f->findings);
+    buf_done(&f->body);
     buf_done(&f->plan_json);
     buf_done(&f->labels_json);
     buf_done(&f->booked_json);
     buf_done(&f->text);
+    arena_free(f->deciding);
     arena_free(f->arena);
     free(f);
     house_flow_ended(h);
@@ -349,10 +351,11 @@ static void decode_work(void *ctx)
 {
     struct flow *f = ctx;
     bool counting = f->face.kind == FACE_COUNT;
-    f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, f->body, f->arena,
-                                                                 &f->req, &f->err);
+    f->rc = (counting ? wire_count_decode : wire_request_decode)(f->face.form, buf_str(&f->body),
+                                                                 f->arena, &f->req, &f->err);
     if (f->rc == 0)
         f->rc = responses_recall(f);
+    buf_done(&f->body); /* the request is a copy */
     if (f->rc == 0)
         f->req->caller = f->caller;
     if (f->rc == 0 && f->raw && f->req->kind == GEN_CHAT)
@@ -389,8 +392,7 @@ static int take_request(struct flow *f, struct net_req *r)
     int rc = check_version(f, r);
     if (rc)
         return rc;
-    f->body = arena_str(f->arena, net_req_body(r));
-    net_req_drop_body(r);
+    net_req_take_body(r, &f->body);
     f->zone_header = header(f, r, "x-weir-zone");
     f->preset_header = header(f, r, "x-weir-preset");
     f->conversation = header(f, r, "x-weir-conversation");
@@ -398,8 +400,6 @@ static int take_request(struct flow *f, struct net_req *r)
     f->latency = header(f, r, "x-weir-latency");
     f->raw = net_req_header(r, "x-weir-raw").n != 0;
     f->offline = net_req_header(r, "x-weir-offline").n != 0;
-    if (!f->body.p)
-        return err_set(&f->err, ERR_NOMEM, "no memory for the request");
     return ledger_id(f->id, &f->err);
 }
 

@@ -193,7 +193,7 @@ static int resolve(struct flow *f)
     struct str body;
     if (!wire_responses_names_items(f->req))
         return 0;
-    int rc = wire_responses_resolve(f->body, find_item, f, f->arena, &body, &f->err);
+    int rc = wire_responses_resolve(buf_str(&f->body), find_item, f, f->arena, &body, &f->err);
     if (rc)
         return rc;
     bool counting = f->face.kind == FACE_COUNT;
@@ -334,7 +334,7 @@ bool responses_keep(struct flow *f, void (*then)(void *ctx))
     k->then = then;
     k->response = whole;
     k->now_ms = clock_wall_ms();
-    k->zone = f->zone.taints ? f->zone.zone : GEN_CLOUD;
+    k->zone = f->taints ? f->zone : GEN_CLOUD;
     snprintf(k->id, sizeof k->id, "resp_%s", f->id);
     if (store_submit(f->h->store, keep_run, keep_done, k, &e) == 0)
         return true;

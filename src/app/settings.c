@@ -81,7 +81,7 @@ static const struct option table[] = {
     {"api-key", 0, OPTION_TEXT, AT(api_key), "KEY", NULL, 0, 0, 0, true,
      "key that clients must send (file or environment only: a command line is public)"},
     {"allow-origin", 0, OPTION_TEXT, AT(allow_origin), "ORIGIN,...", NULL, 0, 0, CMD_SERVE, true,
-     "web pages from elsewhere that may call the server"},
+     "web pages from elsewhere that may call the server (http://localhost:*, app://*)"},
     {"allow-host", 0, OPTION_TEXT, AT(allow_host), "NAME,...", NULL, 0, 0, CMD_SERVE, true,
      "further names this server is called by"},
     {"connections", 0, OPTION_INT, AT(connections), "N", "4096", 1, 65536, CMD_SERVE, true,

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BLOCK_MIN ((size_t)4 * 1024)
+#define BLOCK_MIN ((size_t)1024 - 64)
 #define BLOCK_MAX ((size_t)1 << 20)
 #define ALIGN ((size_t)16)
 

@@ -20,7 +20,7 @@ struct buf {
 #define BUF_INIT(max_bytes) ((struct buf){.max = (max_bytes)})
 
 void buf_init(struct buf *b, size_t max_bytes);
-void buf_done(struct buf *b);  /* frees the contents; the struct may be used again after buf_init */
+void buf_done(struct buf *b);  /* frees the contents; it may be filled again, to the same maximum */
 void buf_clear(struct buf *b); /* empties, keeps the memory, forgets a failure */
 static inline bool buf_failed(const struct buf *b)
 {

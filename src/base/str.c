@@ -118,10 +118,13 @@ bool str_to_f64(struct str s, double *out)
 
 uint64_t str_hash(struct str s, uint64_t seed)
 {
-    uint64_t h = seed;
-    for (size_t i = 0; i < s.n; i++) {
-        h = (h ^ (unsigned char)s.p[i]) * 0x9E3779B97F4A7C15u;
+    uint64_t h = seed ^ s.n * 0xD1342543DE82EF95u;
+    for (size_t i = 0; i < s.n; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, s.p + i, s.n - i < 8 ? s.n - i : 8);
+        h = (h ^ word) * 0x9E3779B97F4A7C15u;
         h ^= h >> 29;
     }
+    h *= 0xBF58476D1CE4E5B9u; /* what the last word differs in reaches the low bits too */
     return h ^ h >> 32;
 }

@@ -72,7 +72,8 @@ struct ledger_begin {
     enum gen_zone req_zone;        /* the loosest the request allowed */
     struct str reason;             /* one sentence: why it went there */
     struct str labels;             /* JSON array of the labels, or empty */
-    struct str plan;               /* JSON of the route plan, or empty; kept up to 256 KiB */
+    struct str plan;               /* JSON of the route plan, or empty; kept up to 256 KiB. Empty,
+                                      and reserved with one: that one stays, like the labels */
     struct str conversation;       /* stored as a hash only */
     struct str client;             /* the name of the client's key, or empty */
     int64_t input;                 /* tokens of the prompt; for the reservation */

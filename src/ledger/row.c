@@ -16,7 +16,7 @@
 
 enum column_type {
     COL_TEXT,   /* empty: NULL */
-    COL_JSON,   /* the same; text that is JSON already */
+    COL_JSON,   /* the same; text that is JSON already. What is written again without it keeps it */
     COL_INT,    /* never NULL */
     COL_BOOL,   /* never NULL */
     COL_MS,     /* -1: NULL */
@@ -103,8 +103,12 @@ void row_upsert_sql(struct buf *out)
     for (size_t i = 0; i < NCOLUMNS; i++)
         buf_printf(out, "%s?%zu", i ? "," : "", i + 1);
     buf_puts(out, ")ON CONFLICT(id)DO UPDATE SET ");
-    for (size_t i = 1; i < NCOLUMNS; i++)
-        buf_printf(out, "%s%s=excluded.%s", i > 1 ? "," : "", columns[i].name, columns[i].name);
+    for (size_t i = 1; i < NCOLUMNS; i++) {
+        const char *name = columns[i].name;
+        bool stays = columns[i].type == COL_JSON;
+        buf_printf(out, "%s%s=", i > 1 ? "," : "", name);
+        buf_printf(out, stays ? "coalesce(excluded.%s,requests.%s)" : "excluded.%s", name, name);
+    }
     buf_puts(out, " WHERE requests.status='open'");
 }
 

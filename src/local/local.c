@@ -100,7 +100,41 @@ static void find_caps(struct local *l)
     };
 }
 
-/* The engine takes the model; until then it is ours to free. */
+/* All that has to do with text. */
+static int open_words(struct local *l, const struct model *m, const char *path, struct str tmpl,
+                      struct err *e)
+{
+    const struct gguf *g = model_gguf(m);
+    int rc = tok_open(g, &l->tok, e);
+    if (!rc)
+        rc = local_fim_open(l, g, e);
+    if (!rc)
+        rc = find_ends(l, e);
+    if (!rc)
+        rc = load_template(l, g, tmpl, e);
+    if (!rc && tok_count(l->tok) > model_traits(m)->vocab)
+        rc = err_set(e, ERR_FORMAT, "%s: the vocabulary has %d entries, the model knows %d", path,
+                     tok_count(l->tok), model_traits(m)->vocab);
+    return rc;
+}
+
+struct making {
+    struct local *l;
+    struct model *m;
+    const struct engine_params *params;
+    int rc;
+    struct err err;
+};
+
+static void *make_engine(void *arg)
+{
+    struct making *k = arg;
+    k->rc = engine_new(k->m, k->params, &k->l->engine, &k->err);
+    return NULL;
+}
+
+/* The vocabulary's tables take about as long as the engine's memory: both at once. The engine takes
+ * the model; until then it is ours to free. */
 static int open_parts(struct local *l, const char *path, const struct local_params *p,
                       struct err *e)
 {
@@ -108,25 +142,24 @@ static int open_parts(struct local *l, const char *path, const struct local_para
     int rc = model_open_path(path, &m, e);
     if (rc)
         return rc;
-    const struct gguf *g = model_gguf(m);
     model_set_exact(m, p->exact);
     l->named = p->name.n > 0;
-    l->name = choose_name(g, path, p->name);
+    l->name = choose_name(model_gguf(m), path, p->name);
+    struct making k = {.l = l, .m = m, .params = &p->engine};
+    pthread_t thread;
+    bool both = pthread_create(&thread, NULL, make_engine, &k) == 0;
     rc = l->name ? 0 : err_set(e, ERR_NOMEM, "no memory for a model's name");
     if (!rc)
-        rc = tok_open(g, &l->tok, e);
-    if (!rc)
-        rc = local_fim_open(l, g, e);
-    if (!rc)
-        rc = find_ends(l, e);
-    if (!rc)
-        rc = load_template(l, g, p->tmpl, e);
-    if (!rc && tok_count(l->tok) > model_traits(m)->vocab)
-        rc = err_set(e, ERR_FORMAT, "%s: the vocabulary has %d entries, the model knows %d", path,
-                     tok_count(l->tok), model_traits(m)->vocab);
-    if (!rc)
-        rc = engine_new(m, &p->engine, &l->engine, e);
-    if (rc)
+        rc = open_words(l, m, path, p->tmpl, e);
+    if (both)
+        pthread_join(thread, NULL);
+    else if (!rc)
+        make_engine(&k);
+    if (!rc && k.rc) {
+        *e = k.err;
+        rc = k.rc;
+    }
+    if (!l->engine)
         model_free(m);
     return rc;
 }

@@ -4,7 +4,7 @@
  * page that had its own name resolved to 127.0.0.1 (DNS rebinding) still sends that name, so a name
  * we are not called by is refused; an address is no name, so a literal is safe where we listen.
  * Origin: a page from elsewhere says where it comes from, and is refused unless the user allowed
- * it. */
+ * it, or all from there may come (a guest: see net_req_is_guest). */
 #include "http_int.h"
 
 #include <arpa/inet.h>
@@ -95,7 +95,7 @@ static bool is_zero(const unsigned char *a, size_t n)
 
 static bool address_allowed(const char *bound, const unsigned char *a, size_t n)
 {
-    if (is_loopback(a, n))
+    if (is_loopback(a, n) || is_zero(a, n)) /* 0.0.0.0 dialled is this machine */
         return true;
     unsigned char b[16];
     struct str bs = str_of(bound);
@@ -114,6 +114,51 @@ static bool in_list(const char *const *list, struct str s)
     return false;
 }
 
+/* One `*` stands for a run of what names and ports are made of, so that no pattern reaches beyond
+ * the part it stands in: "http://localhost:*" is every port, and no user name before a host. */
+static bool origin_matches(struct str pattern, struct str origin)
+{
+    size_t star = str_find(pattern, STR("*"), 0);
+    if (star == SIZE_MAX)
+        return str_ieq(pattern, origin);
+    if (pattern.n == 1)
+        return true;
+    struct str before = str_n(pattern.p, star);
+    struct str after = str_n(pattern.p + star + 1, pattern.n - star - 1);
+    if (origin.n < before.n + after.n || !str_istarts(origin, before) ||
+        !str_ieq(str_n(origin.p + origin.n - after.n, after.n), after))
+        return false;
+    struct str run = str_n(origin.p + before.n, origin.n - before.n - after.n);
+    bool scheme = after.n == 0 && star > 0 && pattern.p[star - 1] == '/';
+    uint64_t port;
+    if (after.n == 0 && !scheme && star > 0 && pattern.p[star - 1] == ':')
+        return str_to_u64(run, &port) && port <= 65535;
+    struct authority a;
+    return scheme ? run.n == 0 || parse_authority(run, &a) : name_chars(run);
+}
+
+static bool origin_in(const char *const *list, struct str origin)
+{
+    for (; list && *list; list++)
+        if (origin_matches(str_of(*list), origin))
+            return true;
+    return false;
+}
+
+static bool ends_in(struct str s, struct str end)
+{
+    return s.n > end.n && str_ieq(str_n(s.p + s.n - end.n, end.n), end);
+}
+
+/* Names that nobody can have resolved for a page of his: those below localhost are this machine's
+ * everywhere (RFC 6761), and below internal the public name system will never have any. From a
+ * container this machine is host.docker.internal or host.containers.internal. */
+static bool own_name(struct str host)
+{
+    return str_ieq(host, STR("localhost")) || ends_in(host, STR(".localhost")) ||
+           ends_in(host, STR(".internal"));
+}
+
 static int check_host(const struct http_policy *p, struct str host, const char **why)
 {
     struct authority a;
@@ -129,7 +174,7 @@ static int check_host(const struct http_policy *p, struct str host, const char *
         *why = "malformed Host";
         return 400;
     }
-    if (n ? address_allowed(p->bound, bytes, n) : str_ieq(a.host, STR("localhost")))
+    if (n ? address_allowed(p->bound, bytes, n) : own_name(a.host))
         return 0;
     if (in_list(p->allow_hosts, a.host) || in_list(p->allow_hosts, host))
         return 0;
@@ -167,15 +212,21 @@ static bool same_origin(const struct http_policy *p, struct str host, struct str
     return false;
 }
 
-int http_check(const struct http_policy *p, struct str host, struct str origin, const char **why)
+int http_check(const struct http_policy *p, struct str host, struct str origin, bool *guest,
+               const char **why)
 {
+    *guest = false;
     int status = check_host(p, host, why);
     if (status != 0 || !origin.p)
         return status;
     if (host.p && same_origin(p, host, origin))
         return 0;
-    if (in_list(p->allow_origins, origin) || in_list(p->allow_origins, STR("*")))
+    if (origin_in(p->allow_origins, origin))
         return 0;
+    if (origin_in(p->guests, origin)) {
+        *guest = true;
+        return 0;
+    }
     *why = "pages from that origin may not call this server (see --allow-origin)";
     return 403;
 }

@@ -192,11 +192,12 @@ static bool origin_passes(struct http_conn *c)
     struct http_policy p = {.bound = l->is_unix ? NULL : l->bound,
                             .allow_hosts = (const char *const *)s->allow_hosts,
                             .allow_origins = (const char *const *)s->allow_origins,
+                            .guests = server_guests(s, c->from),
                             .ports = s->ports,
                             .nports = s->nlisteners};
     const char *why = NULL;
-    int status =
-        http_check(&p, http_in_header(&r->in, "host"), http_in_header(&r->in, "origin"), &why);
+    int status = http_check(&p, http_in_header(&r->in, "host"), http_in_header(&r->in, "origin"),
+                            &r->guest, &why);
     r->origin_ok = status == 0;
     if (status != 0)
         refuse(c, status, why);

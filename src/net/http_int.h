@@ -94,11 +94,14 @@ struct http_policy {
     const char *bound;                /* the address listened on; NULL: a Unix socket */
     const char *const *allow_hosts;   /* NULL: none */
     const char *const *allow_origins; /* NULL: none */
+    const char *const *guests;        /* the same, of this listener */
     const int *ports;                 /* of all listeners of this server; 0: none there */
     size_t nports;
 };
-/* 0, or the status to refuse with. host {NULL,0}: no Host (HTTP/1.0). */
-int http_check(const struct http_policy *p, struct str host, struct str origin, const char **why);
+/* 0, or the status to refuse with. host {NULL,0}: no Host (HTTP/1.0). *guest: let in by `guests`
+ * only. */
+int http_check(const struct http_policy *p, struct str host, struct str origin, bool *guest,
+               const char **why);
 
 /* ---- the connection ---- */
 
@@ -108,6 +111,7 @@ int http_check(const struct http_policy *p, struct str host, struct str origin, 
 #define NET_MAX_PENDING ((size_t)64 * 1024)
 #define NET_READ ((size_t)64 * 1024)
 #define NET_LINGER_MS 2000
+#define NET_MAX_GUEST_PORTS 8
 /* What is written is sent at the end of the loop's turn, so that a header, its first event and what
  * follows at once are one packet; from here on it is sent at once. */
 #define NET_CORK ((size_t)16 * 1024)
@@ -123,6 +127,7 @@ struct net_req {
     bool high;    /* more than NET_HIGH bytes wait: drained is owed */
     bool chunked, no_body, keep;
     bool origin_ok; /* the check let it pass: the answer may say so */
+    bool guest;     /* see net_req_is_guest */
     bool known;     /* its header is whole: the application may shape a refusal */
     bool streamed;  /* the body goes to `data` piece by piece */
     bool paused;    /* and is not wanted now */
@@ -219,7 +224,9 @@ struct net_server {
     int connections, refused, max_connections;
     size_t max_body;
     uint64_t header_ms, body_ms, idle_ms, stall_ms;
-    char **allow_hosts, **allow_origins;
+    char **allow_hosts, **allow_origins, **guests;
+    int guest_ports[NET_MAX_GUEST_PORTS];
+    size_t nguest_ports;
     size_t (*body_limit)(void *ctx, struct str method, struct str path);
     void (*request)(void *ctx, struct net_req *r);
     void (*refuse)(void *ctx, struct net_req *r, int status, const char *why);
@@ -255,6 +262,8 @@ void server_conn_closed(struct net_server *s, struct http_conn *c);
 void server_arrived(struct listener *l, int status);
 void server_later(struct http_conn *c); /* look after it before the loop sleeps */
 const char *server_date(struct net_server *s);
+/* The guests of the listener with this number; NULL: none. */
+const char *const *server_guests(const struct net_server *s, size_t listener);
 /* http_req.c */
 struct net_req *req_new(struct http_conn *c);
 void req_free(struct net_req *r);

@@ -55,9 +55,10 @@ struct str net_req_body(const struct net_req *r)
     return buf_str(&r->in.body);
 }
 
-void net_req_drop_body(struct net_req *r)
+void net_req_take_body(struct net_req *r, struct buf *out)
 {
-    buf_done(&r->in.body);
+    *out = r->in.body;
+    r->in.body = BUF_INIT(out->max);
 }
 
 /* ---- parameters ---- */
@@ -100,6 +101,11 @@ bool net_req_param(struct net_req *r, const char *name, struct str *out)
 size_t net_req_listener(const struct net_req *r)
 {
     return r->c->from;
+}
+
+bool net_req_is_guest(const struct net_req *r)
+{
+    return r->guest;
 }
 
 static uint64_t hash_peer(const struct http_conn *c)

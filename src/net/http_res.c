@@ -60,7 +60,8 @@ int net_res_header(struct net_req *r, const char *name, struct str value)
 static void put_cors(struct net_req *r, struct buf *b)
 {
     struct str origin = http_in_header(&r->in, "origin");
-    if (r->c->s && r->c->s->allow_origins)
+    const struct net_server *s = r->c->s;
+    if (s && (s->allow_origins || server_guests(s, r->c->from)))
         buf_puts(b, "Vary: Origin\r\n");
     if (!origin.p || !r->origin_ok)
         return;

@@ -49,6 +49,7 @@ static void free_server(struct net_server *s)
     free(s->ports);
     free_list(s->allow_hosts);
     free_list(s->allow_origins);
+    free_list(s->guests);
     free(s);
 }
 
@@ -254,6 +255,14 @@ const char *server_date(struct net_server *s)
 
 /* ---- what it is ---- */
 
+const char *const *server_guests(const struct net_server *s, size_t listener)
+{
+    for (size_t i = 0; i < s->nguest_ports; i++)
+        if (s->guest_ports[i] == s->ports[listener])
+            return (const char *const *)s->guests;
+    return NULL;
+}
+
 int net_server_port(const struct net_server *s)
 {
     return s->ports[0];
@@ -316,6 +325,10 @@ static int take_lists(struct net_server *s, const struct net_server_params *p)
         s->listeners[s->nlisteners].s = s;
         s->listeners[s->nlisteners].lock_fd = -1;
     }
+    for (size_t i = 0; i < p->nguest_ports && i < NET_MAX_GUEST_PORTS; i++)
+        s->guest_ports[s->nguest_ports++] = p->guest_ports[i];
+    if (copy_list(p->guests, &s->guests) != 0)
+        return ERR_NOMEM;
     if (copy_list(p->allow_hosts, &s->allow_hosts) != 0)
         return ERR_NOMEM;
     return copy_list(p->allow_origins, &s->allow_origins);
@@ -337,7 +350,8 @@ static void start_clocks(struct net_server *s)
 
 static int listen_all(struct net_server *s, const struct net_server_params *p, struct err *e)
 {
-    struct net_listen first = {p->host, p->port, p->unix_path, p->fd, false};
+    struct net_listen first = {
+        .host = p->host, .port = p->port, .unix_path = p->unix_path, .fd = p->fd};
     for (size_t i = 0; i < s->nlisteners; i++) {
         struct listener *l = &s->listeners[i];
         int rc = listener_open(l, i ? &p->also[i - 1] : &first, &s->ports[i], e);

@@ -78,9 +78,14 @@ struct net_server_params {
     /* Deadlines in milliseconds; 0: 10 s for a header, 30 s for each 4 KiB of a body, 75 s idle
      * between requests, 30 s without a byte taken by a client while an answer waits for it. */
     int header_ms, body_ms, idle_ms, stall_ms;
-    /* Origins allowed beside the server's own ("http://localhost:3000", "*"); NULL-terminated or
-     * NULL. */
+    /* Origins allowed beside the server's own ("http://localhost:3000"), NULL-terminated or NULL.
+     * One "*" in it stands for a port ("http://localhost:*"), for all that follows a scheme, or for
+     * the first parts of a host's name; alone, for every origin. */
     const char *const *allow_origins;
+    /* The same, for these ports only: see net_req_is_guest. */
+    const char *const *guests;
+    const int *guest_ports;
+    size_t nguest_ports;
     /* Host names allowed beside localhost, loopback addresses and the address bound;
      * NULL-terminated or NULL. */
     const char *const *allow_hosts;
@@ -129,13 +134,15 @@ struct str net_req_query(const struct net_req *r); /* raw */
 struct str net_req_header(const struct net_req *r,
                           const char *lower_name); /* first value; {NULL,0}: absent */
 struct str net_req_body(const struct net_req *r);
-/* The application has its own copy, or needs none: a request that waits keeps no second one. */
-void net_req_drop_body(struct net_req *r);
+/* The body becomes the caller's, without a copy; net_req_body is empty from then on. */
+void net_req_take_body(struct net_req *r, struct buf *out);
 /* A query parameter, percent-decoded into memory of the request; false: absent. */
 bool net_req_param(struct net_req *r, const char *name, struct str *out);
 
 /* The listener it came through. */
 size_t net_req_listener(const struct net_req *r);
+/* It comes from a page that only `guests` lets in. */
+bool net_req_is_guest(const struct net_req *r);
 /* Equal for requests of one peer: its address without the port (of IPv6 the first 64 bits), or the
  * user at the other end of a Unix socket. Never 0. For fairness, not for identity. */
 uint64_t net_req_peer(const struct net_req *r);

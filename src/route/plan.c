@@ -306,6 +306,45 @@ const char *route_plan_header(struct arena *a, const struct route_facts *f,
     return sentence_header(a, f, p, i);
 }
 
+static const char *copy(struct arena *a, const char *z, bool *failed)
+{
+    char *own = z ? arena_strz(a, str_of(z)) : NULL;
+    *failed = *failed || (z && !own);
+    return own;
+}
+
+int route_plan_narrow(struct arena *a, struct route_facts *f, struct route_plan *p, struct err *e)
+{
+    struct route_candidate *candidates = arena_array(a, p->nranked, sizeof *candidates);
+    struct route_choice *ranked = arena_array(a, p->nranked, sizeof *ranked);
+    bool failed = !candidates || !ranked;
+    for (size_t i = 0; !failed && i < p->nranked; i++) {
+        struct route_candidate *c = &candidates[i];
+        *c = f->candidates[p->ranked[i].candidate];
+        c->id = copy(a, c->id, &failed);
+        c->provider = copy(a, c->provider, &failed);
+        c->model = copy(a, c->model, &failed);
+        c->price_source = c->quality_source = c->health_note = NULL;
+        ranked[i] = p->ranked[i];
+        ranked[i].candidate = i;
+        ranked[i].sentence = NULL;
+    }
+    struct route_plan narrow = *p;
+    narrow.sentence = copy(a, p->sentence, &failed);
+    narrow.header = copy(a, p->header, &failed);
+    if (failed)
+        return err_set(e, ERR_NOMEM, "route: no memory for the plan");
+    narrow.ranked = ranked;
+    narrow.removed = narrow.would_be = NULL;
+    narrow.nremoved = 0;
+    narrow.would_sentence = "";
+    *p = narrow;
+    f->candidates = candidates;
+    f->ncandidates = p->nranked;
+    f->request.zone_reason = f->policy.pinned = NULL;
+    return 0;
+}
+
 int route_plan_error(const struct route_plan *p, struct err *e)
 {
     return p->code ? err_set(e, p->code, "%s", p->sentence) : 0;

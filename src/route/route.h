@@ -235,6 +235,10 @@ int route_plan_make(struct arena *a, const struct route_facts *f, struct route_p
  * NULL: no memory. */
 const char *route_plan_header(struct arena *a, const struct route_facts *f,
                               const struct route_plan *p, size_t i);
+/* Plan and facts without all that only books and people read: what was removed, the sentences, what
+ * speaks for the candidates. The ranking and whom it names are copied into `a`, and nothing of *f
+ * and *p points elsewhere any more. ERR_NOMEM: both are as they were. */
+int route_plan_narrow(struct arena *a, struct route_facts *f, struct route_plan *p, struct err *e);
 /* 0, or the plan's code with its message in *e. */
 int route_plan_error(const struct route_plan *p, struct err *e);
 

@@ -51,35 +51,64 @@ static size_t pair_slot(const struct tok *t, uint32_t l, uint32_t r)
     return i;
 }
 
-/* "left right": the space that parts them is the first that does not open the text. A merge of
- * pieces the vocabulary lacks can never happen, or would make what has no id: it is left out. */
-static bool resolve_merge(const struct tok *t, struct str s, struct buf *joined,
-                          struct tok_merge *out)
+static bool is_pair(struct str piece, struct str l, struct str r)
 {
-    size_t cut = str_find(s, STR(" "), 1);
+    return piece.n == l.n + r.n && memcmp(piece.p, l.p, l.n) == 0 &&
+           memcmp(piece.p + l.n, r.p, r.n) == 0;
+}
+
+/* Vocabularies list what merges make in the merges' order: *next is where this one's would stand,
+ * and looking there costs less than looking it up. */
+static uint32_t find_result(const struct tok *t, struct str l, struct str r, struct buf *joined,
+                            uint32_t *next)
+{
+    uint32_t id = *next;
+    if (t->twins || id >= t->count || !is_pair(t->pieces[id], l, r) ||
+        !tok_type_is_text(t->types[id])) {
+        buf_clear(joined);
+        buf_str_add(joined, l);
+        buf_str_add(joined, r);
+        id = buf_failed(joined) ? TOK_NONE : tok_lookup_text(t, buf_str(joined));
+    }
+    if (id != TOK_NONE)
+        *next = id + 1;
+    return id;
+}
+
+/* "left right", parted at the cut. A merge of pieces the vocabulary lacks can never happen, or
+ * would make what has no id: it is left out. */
+static bool resolve_merge(const struct tok *t, struct str s, size_t cut, struct buf *joined,
+                          uint32_t *next, struct tok_merge *out)
+{
     struct str l = str_n(s.p, cut), r = str_n(s.p + cut + 1, s.n - cut - 1);
-    buf_clear(joined);
-    buf_str_add(joined, l);
-    buf_str_add(joined, r);
+    out->result = find_result(t, l, r, joined, next);
+    if (out->result == TOK_NONE)
+        return false;
     out->left = tok_lookup_text(t, l);
     out->right = tok_lookup_text(t, r);
-    out->result = tok_lookup_text(t, buf_str(joined));
-    return !buf_failed(joined) && out->left != TOK_NONE && out->right != TOK_NONE &&
-           out->result != TOK_NONE;
+    return out->left != TOK_NONE && out->right != TOK_NONE;
+}
+
+/* The space that parts a merge is the first that does not open the text. */
+static size_t find_cut(struct str s)
+{
+    const char *p = s.n > 1 ? memchr(s.p + 1, ' ', s.n - 1) : NULL;
+    return p ? (size_t)(p - s.p) : SIZE_MAX;
 }
 
 static int read_merges(struct tok *t, const struct gguf_value *v, struct buf *joined, struct err *e)
 {
     struct str s;
     uint64_t line = 0;
+    uint32_t next = 0;
     for (uint64_t pos = 0; gguf_arr_str_next(v, &pos, &s); line++) {
-        size_t cut = str_find(s, STR(" "), 1);
+        size_t cut = find_cut(s);
         if (cut == SIZE_MAX || cut + 1 == s.n)
             return err_set_at(e, ERR_FORMAT, line,
                               "tokenizer.ggml.merges: entry %llu is not a pair of pieces",
                               (unsigned long long)line);
         struct tok_merge m;
-        if (!resolve_merge(t, s, joined, &m))
+        if (!resolve_merge(t, s, cut, joined, &next, &m))
             continue;
         size_t slot = pair_slot(t, m.left, m.right);
         if (t->merge_slots[slot])

@@ -69,6 +69,7 @@ struct tok {
     bool *eog;
     uint32_t *slots; /* pieces by text: open addressing, 0 empty, else id + 1 */
     size_t nslots;
+    bool twins; /* two pieces have the same text */
     uint64_t seed;
     size_t longest; /* bytes of the longest piece */
 

@@ -60,9 +60,13 @@ static int index_pieces(struct tok *t, struct err *e)
     if (!t->slots)
         return err_set(e, ERR_NOMEM, "no memory for a vocabulary of %u", t->count);
     /* Of two pieces with the same text the later one counts, as in the reference engine. */
-    for (uint32_t id = 0; id < t->count; id++)
-        if (t->pieces[id].n)
-            t->slots[slot_of(t, t->pieces[id])] = id + 1;
+    for (uint32_t id = 0; id < t->count; id++) {
+        if (t->pieces[id].n) {
+            uint32_t *slot = &t->slots[slot_of(t, t->pieces[id])];
+            t->twins = t->twins || *slot;
+            *slot = id + 1;
+        }
+    }
     return 0;
 }
 

@@ -11,7 +11,7 @@ OPENAI_KEY = "sk-proj-e2eOpenaiKey0123456789abcdefghij"
 ANTHROPIC_KEY = "sk-ant-e2eAnthropicKey0123456789abcdefg"
 ROW_KEY = "weirrowkey-0123456789abcdefghijklmnop"
 SCENARIOS = ["ok", "echo", "tools", "reasoning", "401", "429", "500", "503", "context", "cut", "reset", "stall", "silent",
-             "slow", "long", "error-in-band", "no-usage", "json", "redirect"]
+             "slow", "gate", "long", "error-in-band", "no-usage", "json", "redirect"]
 USAGE = {"input": 11, "cached": 3, "output": 5}
 # Dollars per million tokens: 8 * 2000 + 3 * 500 + 5 * 8000 nano-dollars for the usage above.
 PRICE = "input = 2\ncached = 0.5\ncache-write = 2.5\noutput = 8\n"

@@ -109,3 +109,9 @@ export async function run() {
 }
 
 export function sleep(ms) { return new Promise((r) => setTimeout(r, ms)); }
+
+// Waits for what comes soon on a machine that is not busy.
+export async function until(what, ok, ms = 60000) {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(20)) if (await ok()) return;
+  throw new Error(`not within ${ms} ms: ${what}`);
+}

@@ -7,15 +7,18 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 WEIR = os.environ.get("WEIR_EXE", str(ROOT / "build" / "weir"))
 MODEL = "smollm2:135m"
+ENDLESS = {"logit_bias": {"2": -100, "0": -100}}  # its ends are forbidden: only the limit ends an answer
 FIXTURES = pathlib.Path(os.environ.get("WEIR_FIXTURES", ROOT.parent / "shared" / "fixtures"))
 _cases = []
 _started = []
@@ -87,6 +90,24 @@ class Weir(Process):
         c.close()
         return r, text
 
+    def queued(self, model=MODEL):
+        """Requests to a model that are not answered yet."""
+        models = json.loads(self.call("GET", "/weir/v1/models")[1])["models"]
+        return next(m["queued"] for m in models if m["id"] == model)
+
+    def drain(self):
+        """The first signal, taken: a second one is another."""
+        self.child.send_signal(signal.SIGTERM)
+        until("it stops", lambda: "stopping: " in self.output())
+
+    def lets_nobody_in(self):
+        def refused():
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            except OSError:
+                return True
+        until("nobody is let in any more", refused)
+
     def chat(self, text, headers=None, **more):
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 16, **more}
         r, out = self.call("POST", "/v1/chat/completions", body, headers)
@@ -103,6 +124,9 @@ class Provider(Process):
         self.port = int(self.match[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def open_gate(self):
+        urllib.request.urlopen(self.url + "/script/open", timeout=30).close()
+
     def requests(self):
         p = pathlib.Path(self.requests_file)
         return [json.loads(x) for x in p.read_text().splitlines()] if p.exists() else []
@@ -111,6 +135,15 @@ class Provider(Process):
 def test(fn):
     _cases.append(fn)
     return fn
+
+
+def until(what, ok, seconds=60):
+    """Waits for what comes soon on a machine that is not busy; the first true answer of ok()."""
+    end = time.time() + seconds
+    while not (got := ok()):
+        assert time.time() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return got
 
 
 def skip(name, why):

@@ -8,7 +8,7 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { embed, embedMany, generateObject, generateText, jsonSchema, stepCountIs, streamObject, streamText, tool } from 'ai';
-import { makeHome, model, run, sleep, startProvider, startWeir, test, weir, weirExe } from './harness.mjs';
+import { makeHome, model, run, startProvider, startWeir, test, until, weir, weirExe } from './harness.mjs';
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const home = makeHome();
@@ -146,9 +146,11 @@ test('abortSignal frees the engine', async () => {
     const r = streamText({ model: of(model), prompt: 'Write a very long story about the sea.', maxOutputTokens: 2000, abortSignal: abort.signal, onError: () => {} });
     let n = 0;
     for await (const _ of r.textStream) if (++n === 4) abort.abort();
-    await sleep(120);
-    const slots = await (await fetch(`${w.base}/slots`)).json();
-    assert.ok(slots.length && slots.every((s) => !s.is_processing));
+    assert.equal(n, 4);
+    await until('the engine is free', async () => {
+      const slots = await (await fetch(`${w.base}/slots`)).json();
+      return slots.length && slots.every((s) => !s.is_processing);
+    });
   }
 });
 

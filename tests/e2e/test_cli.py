@@ -4,9 +4,9 @@ import pathlib
 import struct
 import subprocess
 import tempfile
-import time
+import threading
 
-from harness import FIXTURES, MODEL, WEIR, Weir, environment, make_home, run, skip, test, weir
+from harness import ENDLESS, FIXTURES, MODEL, WEIR, Weir, environment, make_home, run, skip, test, until, weir
 
 home = make_home()
 
@@ -116,7 +116,7 @@ def breakeven_says_fifteen_months():
 @test
 def fit_speaks_of_this_machine():
     o = json.loads(weir(["fit", "--json"], home).out)
-    assert o["read_bytes_s"] > 1e9 and any(m["fits"] for m in o["models"])
+    assert o["read_bytes_s"] > 1e8 and any(m["fits"] for m in o["models"])
 
 
 @test
@@ -204,13 +204,12 @@ def two_processes_on_one_home_share_it():
 @test
 def sigterm_drains():
     w = Weir(home)
-    import threading
     done = {}
     def ask():
-        done["r"] = w.chat("Tell me a story.", max_tokens=60)
+        done["r"] = w.chat("Tell me a story.", max_tokens=60, **ENDLESS)
     t = threading.Thread(target=ask)
     t.start()
-    time.sleep(0.25)
+    until("it is under way", lambda: w.queued() == 1)
     w.child.terminate()
     t.join(60)
     assert done["r"][0].status == 200, done

@@ -1,4 +1,5 @@
 """test_connections.py: the real server under thousands of connections: idle, slow, too many, and piled up on one."""
+import json
 import pathlib
 import resource
 import selectors
@@ -6,8 +7,8 @@ import socket
 import threading
 import time
 
-from cloud import connected
-from harness import WEIR, Provider, Weir, make_home, run, skip, test
+from cloud import connected, home_with, row_config
+from harness import WEIR, Provider, Weir, make_home, run, skip, test, until
 
 MANY = 4000
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -45,22 +46,32 @@ def one(s):
     return head
 
 
+def let_in(v):
+    with dial(v) as s:
+        try:
+            s.sendall(ASK)
+            return one(s).startswith(b"HTTP/1.1 200 ")
+        except (AssertionError, ConnectionError):
+            return False
+
+
 def percentile(times, p):
     return sorted(times)[int(p * (len(times) - 1))] * 1000
 
 
-def good_requests(v, seconds, rate=100):
-    """Times of requests on a few kept connections."""
-    times, pool = [], [dial(v) for _ in range(4)]
-    began = time.time()
-    for i in range(int(seconds * rate)):
-        due = began + i / rate
-        time.sleep(max(0, due - time.time()))
-        t = time.time()
-        pool[i % 4].sendall(ASK)
-        assert one(pool[i % 4]).startswith(b"HTTP/1.1 200 ")
-        times.append(time.time() - t)
-    for s in pool:
+def good_requests(servers, more, rate=100):
+    """Times of requests on a few kept connections of each server, by turns, while more()."""
+    times, pools = [[] for _ in servers], [[dial(v) for _ in range(4)] for v in servers]
+    began, i = time.time(), 0
+    while more():
+        time.sleep(max(0, began + i / rate - time.time()))
+        for took, pool in zip(times, pools):
+            t = time.time()
+            pool[i % 4].sendall(ASK)
+            assert one(pool[i % 4]).startswith(b"HTTP/1.1 200 ")
+            took.append(time.time() - t)
+        i += 1
+    for s in sum(pools, []):
         s.close()
     return times
 
@@ -88,10 +99,77 @@ def four_thousand_idle_connections_cost_4_kib_each_at_most():
         assert one(s).startswith(b"HTTP/1.1 200 ")
     for s in held:
         s.close()
-    end = time.time() + 5
-    while descriptors(v) > fds and time.time() < end:
-        time.sleep(0.05)
-    assert descriptors(v) <= fds, (descriptors(v), fds)
+    until("their descriptors are given back", lambda: descriptors(v) <= fds)
+    assert v.stop() == 0
+
+
+class Silent(threading.Thread):
+    """A provider that takes every request and answers none."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.held, self.s = [], socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self.s.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                self.held.append(self.s.accept()[0])
+            except OSError:
+                return
+
+    def wait(self, n):
+        end = time.time() + 60
+        while len(self.held) < n and time.time() < end:
+            time.sleep(0.02)
+        assert len(self.held) == n, len(self.held)
+
+    def fail(self):
+        self.s.close()
+        for s in self.held:
+            s.close()
+
+
+@test
+def a_thousand_streams_that_wait_for_a_provider_cost_32_kib_each_at_most():
+    if not enough:
+        return skip("waiting streams", f"at most {hard} descriptors are allowed here")
+    p = Silent()
+    v = Weir(home_with(row_config(f"http://127.0.0.1:{p.port}/v1", "still", "device", models="m") +
+                       "first_ms = 600000\nwhole_ms = 600000\nidle_ms = 600000\n"))
+    body = b'{"model":"still/m","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    ask = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    held = []
+
+    def more(n):
+        for _ in range(n):
+            held.append(dial(v))
+            held[-1].sendall(ask)
+            if len(held) % 20 == 0:
+                p.wait(len(held))
+        p.wait(len(held))
+    more(20)
+    before = memory(v)
+    more(1000)
+    time.sleep(10.5)  # the heads of the answers are sent after 10 s
+    each = (memory(v) - before) / 1000
+    print(f"  {each:.0f} bytes a stream")
+    assert SANITIZED or each <= 32768, each
+    # They end, each with its reason, and what was decided about them is in the books.
+    p.fail()
+    for s in held:
+        out = b""
+        while not out.endswith(b"\r\n0\r\n\r\n"):
+            chunk = s.recv(65536)
+            assert chunk, out
+            out += chunk
+        assert b'"error"' in out and b"[DONE]" not in out, out
+        s.close()
+    id = out.split(b"x-weir-id: ")[1].split(b"\r\n")[0].decode()
+    row = json.loads(v.call("GET", f"/weir/v1/requests/{id}")[1])
+    assert row["provider"] == "still" and len(row["plan"]["removed"]) > 20 and row["plan"]["facts"], row
     assert v.stop() == 0
 
 
@@ -145,18 +223,20 @@ class Slow(threading.Thread):
 def four_thousand_slow_connections_hold_up_nobody():
     if not enough:
         return skip("slow connections", f"at most {hard} descriptors are allowed here")
-    v = Weir(make_home())
+    v, quiet = Weir(make_home()), Weir(make_home())
     slow = Slow(v, MANY, 4)
     slow.start()
+    end = time.time() + 60
     try:
-        times = good_requests(v, 13)
+        times, idle = good_requests([v, quiet], lambda: slow.cut < MANY and time.time() < end)
     finally:
         slow.stop()
-    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
-    print(f"  p50 {p50:.2f} ms, p99 {p99:.2f} ms; {slow.cut} slow ones were cut")
+    p50, p99, least = percentile(times, 0.5), percentile(times, 0.99), percentile(idle, 0.99)
+    print(f"  p50 {p50:.2f} ms, p99 {p99:.2f} ms ({least:.2f} ms where nobody else is); {slow.cut} slow ones were cut")
     assert slow.cut >= MANY, "a header may take 10 s"
-    assert SANITIZED or p99 <= 50, (p50, p99)
-    assert v.stop() == 0
+    # On a machine that is busy itself, the server where nobody else is waits as well.
+    assert SANITIZED or p99 <= 50 + 3 * least, (p50, p99, least)
+    assert v.stop() == 0 and quiet.stop() == 0
 
 
 @test
@@ -176,10 +256,7 @@ def beyond_the_limit_the_answer_is_503():
         s.sendall(ASK)
         assert one(s).startswith(b"HTTP/1.1 200 ")
     held.pop().close()
-    time.sleep(0.1)
-    with dial(v) as s:
-        s.sendall(ASK)
-        assert one(s).startswith(b"HTTP/1.1 200 ")
+    until("one more is let in", lambda: let_in(v))
     assert v.stop() == 0
 
 
@@ -228,10 +305,7 @@ def few_descriptors_mean_fewer_connections_not_a_standstill():
     assert b"HTTP/1.1 200" in answers and b"HTTP/1.1 503" in answers and b"closed" not in answers, answers
     for s in held:
         s.close()
-    time.sleep(0.2)
-    with dial(v) as s:
-        s.sendall(ASK)
-        assert one(s).startswith(b"HTTP/1.1 200 ")
+    until("somebody is let in again", lambda: let_in(v))
     assert v.stop() == 0
 
 

@@ -2,7 +2,7 @@
 import json
 import re
 
-from harness import MODEL, Weir, make_home, run, test
+from harness import MODEL, Weir, make_home, run, test, until
 
 PROMPT = "The capital of France is"
 w = Weir(make_home())
@@ -107,6 +107,7 @@ def props_and_slots():
     p = get("/props")
     assert p["total_slots"] >= 1 and p["default_generation_settings"]["n_ctx"] >= 2048
     assert "im_start" in p["chat_template"] and p["model_path"].endswith(".gguf")
+    until("nobody is served", lambda: w.queued() == 0)
     slots = get("/slots")
     assert len(slots) == p["total_slots"]
     assert all(s["is_processing"] is False and s["n_ctx"] >= 2048 for s in slots)
@@ -114,6 +115,7 @@ def props_and_slots():
 
 @test
 def metrics_are_prometheus_text():
+    until("nobody is served", lambda: w.queued() == 0)
     r, out = w.call("GET", "/metrics")
     assert r.status == 200 and r.getheader("Content-Type").startswith("text/plain; version=0.0.4")
     kinds, values = {}, {}

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Ollama } from 'ollama';
-import { makeHome, model, run, sleep, startWeir, test, weir, weirExe } from './harness.mjs';
+import { makeHome, model, run, startWeir, test, until, weir, weirExe } from './harness.mjs';
 import { Seen } from './schema_seen.mjs';
 
 const home = makeHome();
@@ -173,7 +173,7 @@ test('a model is loaded and unloaded without a word', async () => {
   await client.chat({ model, messages: japan, options, keep_alive: -1 });
   assert.ok(Date.parse((await running()).expires_at) - Date.now() > 1e10);
   await client.chat({ model, messages: japan, options, keep_alive: 0 });
-  for (let i = 0; (await loaded()).includes(model); i++) { assert.ok(i < 40); await sleep(25); }
+  await until('it is unloaded', async () => !(await loaded()).includes(model));
   await refused(client.chat({ model, messages: japan, keep_alive: 'soon' }), 400, /keep_alive|duration/);
 });
 
@@ -355,9 +355,10 @@ test('abort() frees the engine', async () => {
   const stream = await mine.chat({ model, stream: true, messages: [{ role: 'user', content: 'Write a very long story about the sea.' }], options: { num_predict: 2000 } });
   let n = 0;
   await assert.rejects((async () => { for await (const c of stream) if (++n === 5) stream.abort(); })(), { name: 'AbortError' });
-  await sleep(150);
-  const slots = await (await fetch(`${w.base}/slots`)).json();
-  assert.ok(slots.length && slots.every((s) => !s.is_processing), JSON.stringify(slots));
+  await until('the engine is free', async () => {
+    const slots = await (await fetch(`${w.base}/slots`)).json();
+    return slots.length && slots.every((s) => !s.is_processing);
+  });
 });
 
 seen.check('every answer and line is as Ollama\'s own document says', 100);

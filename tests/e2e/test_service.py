@@ -1,4 +1,5 @@
 """test_service.py: weir as a service: handed-over sockets, the ports of others, manual and completions."""
+import http.client
 import os
 import pathlib
 import shutil
@@ -57,6 +58,45 @@ def the_unit_is_one_that_systemd_reads():
         assert not mine, mine
 
 
+def ask_from(port, origin, path="/api/tags", method="GET", host=None, **headers):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    c.putrequest(method, path, skip_host=True)
+    for k, v in {"Host": host or f"localhost:{port}", "Origin": origin, **headers}.items():
+        c.putheader(k.replace("_", "-"), v)
+    c.endheaders()
+    r = c.getresponse()
+    r.read()
+    c.close()
+    return r
+
+
+def pages_are_let_in_as_there(port, own):
+    """What Ollama lets in without being told, by the ports weir stands in at and by no other."""
+    for origin in ("http://localhost:3000", "http://127.0.0.1:8081", "http://localhost", "https://localhost:5173",
+                   "http://0.0.0.0:3000", "app://obsidian.md", "file://", "tauri://localhost", "vscode-webview://1x2",
+                   "vscode-file://vscode-app"):
+        r = ask_from(port, origin)
+        assert r.status == 200 and r.headers["Access-Control-Allow-Origin"] == origin, (port, origin, r.status)
+        assert r.headers["Vary"] == "Origin"
+        assert ask_from(own, origin).status == 403, origin
+        wanted = "authorization,content-type,x-stainless-lang,x-stainless-retry-count,anthropic-version,anthropic-dangerous-direct-browser-access"
+        r = ask_from(port, origin, "/v1/chat/completions", "OPTIONS", Access_Control_Request_Method="POST",
+                     Access_Control_Request_Headers=wanted)
+        assert r.status == 204 and r.headers["Access-Control-Allow-Origin"] == origin, (port, origin, r.status)
+        assert r.headers["Access-Control-Allow-Headers"] == wanted
+        for method in ("POST", "DELETE", "PUT", "PATCH", "GET"):
+            assert method in r.headers["Access-Control-Allow-Methods"].split(", ")
+    for origin in ("https://evil.example", "http://localhost.evil.example:80", "null", "chrome-extension://abc"):
+        assert ask_from(port, origin).status == 403, origin
+    # DNS rebinding: the page's own name, whatever its origin says.
+    for origin in ("http://evil.example", f"http://evil.example:{port}", "http://localhost:3000"):
+        assert ask_from(port, origin, host=f"evil.example:{port}").status == 403, origin
+    # What only weir has is weir's own page's.
+    for path in ("/weir/v1/status", "/weir/v1/requests"):
+        assert ask_from(port, "http://localhost:3000", path).status == 403, path
+        assert ask_from(port, f"http://localhost:{own}", path).status == 200, path
+
+
 @test
 def the_usual_ports_are_listened_on_where_they_are_free():
     taken = []
@@ -78,6 +118,7 @@ def the_usual_ports_are_listened_on_where_they_are_free():
                 while chunk := s.recv(4096):
                     answer += chunk
             assert b"Ollama is running" in answer, answer
+            pages_are_let_in_as_there(port, w.port)
     finally:
         w.stop()
 

@@ -72,7 +72,7 @@ def control_c_stops_an_answer_and_not_the_program():
     t.until(r"\n.*\w+ \w+ \w+", after=at + 70)
     time.sleep(0.5)
     at = t.type("\x03")
-    t.until(r"stopped", timeout=10, after=at)
+    t.until(r"stopped", after=at)
     t.until(r">>> ", after=at)
     at = t.type("half a line\x03")
     time.sleep(0.3)
@@ -114,6 +114,17 @@ def a_pipe_is_a_turn_a_line():
     out = p.stdout.decode()
     assert p.returncode == 0 and "Tokyo" in out and "Beijing" in out, out
     assert "\x1b" not in out
+
+
+@test
+def a_turn_of_a_pipe_that_fails_is_not_success():
+    home = make_home()
+    for args in (["run", "-m", "nosuch:1b"], ["run", "nosuch:1b"]):
+        p = subprocess.run([WEIR, *args], input=b"Hi\nHo\n", capture_output=True, env=environment(home), timeout=120)
+        assert p.returncode == 3 and p.stdout == b"", (p.returncode, p.stdout)
+        assert p.stderr.count(b"nosuch:1b") >= 2, p.stderr
+    p = subprocess.run([WEIR, "run", MODEL, "-q"], input=b"/bye\n", capture_output=True, env=environment(home), timeout=120)
+    assert p.returncode == 0, p.stderr
 
 
 run()

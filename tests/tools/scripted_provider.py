@@ -21,6 +21,7 @@ The scenario is the model's name (or what stands behind its last "/"):
     stall           one event, then keep-alive comments for ever
     silent          keep-alive comments only
     slow            ten pieces, 100 ms apart
+    gate            ok, but not before somebody has said GET /script/open
     long            4,000 pieces at once, about 1 MB
     error-in-band   text, then the dialect's error in the stream
     linger          ok, but the body does not end after the end mark
@@ -29,7 +30,7 @@ The scenario is the model's name (or what stands behind its last "/"):
     redirect        302 to another host
 
 Each connection and each request is a line of JSON in FILE: {"connection": n} or {"connection": n, "method", "path",
-"headers", "body"}. GET /script/counts gives {"connections": n, "requests": n}, itself not counted.
+"headers", "body"}. GET /script/counts gives {"connections": n, "requests": n}; what is below /script is not counted.
 """
 import argparse
 import base64
@@ -56,6 +57,7 @@ ERRORS = {
 
 class State:
     lock = threading.Lock()
+    gate = threading.Event()
     log = None
     accepted = 0
     connections = 0  # without those that only asked for the counts
@@ -398,7 +400,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self):
-        if self.path == "/script/counts":
+        if self.path.startswith("/script/"):
+            if self.path == "/script/open":
+                State.gate.set()
             with State.lock:
                 State.connections -= 0 if self.ours else 1
                 self.ours = True
@@ -497,6 +501,8 @@ class Handler(BaseHTTPRequestHandler):
         reasoning = "Let me think." if scenario == "reasoning" else ""
         calls = CALLS if scenario == "tools" else []
         usage = scenario != "no-usage"
+        if scenario == "gate":
+            State.gate.wait()
         if not body.get("stream") or scenario == "json":
             if scenario in ("stall", "silent", "slow"):
                 time.sleep(3600 if scenario != "slow" else 1)

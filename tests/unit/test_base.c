@@ -5,8 +5,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "arena.h"
 #include "buf.h"
@@ -14,6 +17,7 @@
 #include "err.h"
 #include "pool.h"
 #include "queue.h"
+#include "slice.h"
 #include "utf8.h"
 
 static void err_cuts_on_a_character(void **state)
@@ -165,6 +169,58 @@ static void queue_is_bounded(void **state)
     queue_free(q);
 }
 
+#ifdef __linux__
+struct sched { /* of sched_getattr(2): nice stands at 16, the slice at 24 */
+    char before[16];
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice;
+    char after[16];
+};
+
+struct slices {
+    struct sched before, own, heir;
+    bool started;
+};
+
+static void *look(void *to)
+{
+    syscall(SYS_sched_getattr, 0, to, sizeof(struct sched), 0);
+    return NULL;
+}
+
+static void *take_short_slice(void *ctx)
+{
+    struct slices *s = ctx;
+    pthread_t t;
+    look(&s->before);
+    slice_shorten();
+    slice_shorten(); /* once more is nothing */
+    look(&s->own);
+    s->started = pthread_create(&t, NULL, look, &s->heir) == 0;
+    if (s->started)
+        pthread_join(t, NULL);
+    return NULL;
+}
+
+static void slices_are_not_inherited(void **state)
+{
+    struct slices s = {0};
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, take_short_slice, &s), 0);
+    pthread_join(t, NULL);
+    assert_true(s.started);
+    assert_int_equal(s.own.nice, s.before.nice);
+    assert_int_equal(s.heir.nice, s.before.nice);
+    if (s.before.slice == 0 || s.before.nice < 0) {
+        print_message("no slice can be asked for here: a kernel before 6.12, or a negative nice\n");
+        skip();
+    }
+    assert_int_equal(s.own.slice, SLICE_SHORT_NS);
+    assert_int_equal(s.heir.slice, s.before.slice);
+}
+#endif
+
 static void times_are_iso(void **state)
 {
     char out[32];
@@ -182,6 +238,9 @@ int main(void)
         cmocka_unit_test(arenas_have_a_maximum),
         cmocka_unit_test(pool_meets_at_barriers),
         cmocka_unit_test(queue_is_bounded),
+#ifdef __linux__
+        cmocka_unit_test(slices_are_not_inherited),
+#endif
         cmocka_unit_test(times_are_iso),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);

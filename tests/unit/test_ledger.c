@@ -294,6 +294,27 @@ static void a_paid_call_is_held_then_booked(void **state)
     assert_sums(k);
 }
 
+/* A call may wait for long, and its plan is large: it is given once. */
+static void the_plan_reserved_with_is_the_rows(void **state)
+{
+    struct books *k = *state;
+    struct err e = {0};
+    char id[LEDGER_ID_MAX];
+    open_books(k, MONEY_DOLLAR, 0);
+    struct ledger_begin b = cloud(id);
+    struct ledger_end end = ended(1000, 100);
+    assert_int_equal(reserve(k->l, &b, &e), 0);
+    b.plan = b.labels = STR_NONE;
+    b.model = STR("gpt-5-mini"); /* the next attempt */
+    assert_int_equal(reserve(k->l, &b, &e), 0);
+    assert_int_equal(settle(k->l, &b, &end, &e), 0);
+    json_t *j = row_json_of(k, id);
+    assert_string_equal(text_at(j, "model"), "gpt-5-mini");
+    assert_int_equal(json_array_size(json_object_get(j, "labels")), 1);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(j, "plan"), "candidates")), 2);
+    json_decref(j);
+}
+
 static void a_local_call_is_one_row_and_free(void **state)
 {
     struct books *k = *state;
@@ -997,6 +1018,7 @@ int main(int argc, char **argv)
 #define WITH_BOOKS(f) cmocka_unit_test_setup_teardown(f, make_books, drop_books)
     const struct CMUnitTest tests[] = {
         WITH_BOOKS(a_paid_call_is_held_then_booked),
+        WITH_BOOKS(the_plan_reserved_with_is_the_rows),
         WITH_BOOKS(a_local_call_is_one_row_and_free),
         WITH_BOOKS(the_account_is_the_row),
         WITH_BOOKS(unknown_is_never_nothing),

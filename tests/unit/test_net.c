@@ -277,7 +277,13 @@ static void host_and_origin_table(void **state)
         {"127.0.0.1", "127.1", NULL, NULL, 403},
         {"127.0.0.1", "2130706433", NULL, NULL, 403},
         {"127.0.0.1", "10.0.0.1", NULL, NULL, 403},
-        {"127.0.0.1", "0.0.0.0", NULL, NULL, 403},
+        {"127.0.0.1", "0.0.0.0:11434", NULL, NULL, 0},
+        {"127.0.0.1", "a.localhost:9347", NULL, NULL, 0},
+        {"127.0.0.1", "host.docker.internal:9347", NULL, NULL, 0},
+        {"127.0.0.1", ".localhost", NULL, NULL, 403},
+        {"127.0.0.1", "internal", NULL, NULL, 403},
+        {"127.0.0.1", "xlocalhost", NULL, NULL, 403},
+        {"127.0.0.1", "host.internal.evil.example", NULL, NULL, 403},
         {"10.0.0.1", "10.0.0.1:80", NULL, NULL, 0},
         {"10.0.0.1", "10.0.0.2:80", NULL, NULL, 403},
         {"0.0.0.0", "10.0.0.2:80", NULL, NULL, 0},
@@ -312,10 +318,54 @@ static void host_and_origin_table(void **state)
         struct http_policy p = {
             .bound = t[i].bound, .allow_hosts = hosts, .allow_origins = t[i].origins};
         const char *why = NULL;
-        int got = http_check(&p, str_of(t[i].host), str_of(t[i].origin), &why);
+        bool guest;
+        int got = http_check(&p, str_of(t[i].host), str_of(t[i].origin), &guest, &why);
         if (got != t[i].status)
             fail_msg("row %zu: %d, not %d", i, got, t[i].status);
         assert_true((got != 0) == (why != NULL));
+    }
+}
+
+static void patterns_of_origins(void **state)
+{
+    static const struct {
+        const char *pattern, *origin;
+        bool match;
+    } t[] = {
+        {"http://localhost:*", "http://localhost:3000", true},
+        {"http://localhost:*", "HTTP://LocalHost:3000", true},
+        {"http://localhost:*", "http://localhost", false},
+        {"http://localhost:*", "http://localhost:", false},
+        {"http://localhost:*", "http://localhost:99999", false},
+        {"http://localhost:*", "http://localhost:1@evil.example", false},
+        {"http://localhost:*", "http://localhost:x.evil.example", false},
+        {"http://localhost:*", "http://localhost.evil.example:80", false},
+        {"http://localhost:*", "https://localhost:3000", false},
+        {"app://*", "app://obsidian.md", true},
+        {"app://*", "app://", true},
+        {"app://*", "app://a/b", false},
+        {"app://*", "webapp://a", false},
+        {"vscode-webview://*", "vscode-webview://1a2b3c", true},
+        {"chrome-extension://*", "chrome-extension://abcdef", true},
+        {"https://*.example.org", "https://a.example.org", true},
+        {"https://*.example.org", "https://a.b.example.org", true},
+        {"https://*.example.org", "https://example.org", false},
+        {"https://*.example.org", "https://.example.org", false},
+        {"https://*.example.org", "https://evil.example:1/.example.org", false},
+        {"https://*.example.org", "https://a.example.org.evil.example", false},
+        {"*", "null", true},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        const char *const list[] = {t[i].pattern, NULL};
+        const char *why = NULL;
+        for (int guests = 0; guests < 2; guests++) {
+            struct http_policy p = {.bound = "127.0.0.1"};
+            *(guests ? &p.guests : &p.allow_origins) = list;
+            bool guest = !guests;
+            int got = http_check(&p, STR("localhost:9347"), str_of(t[i].origin), &guest, &why);
+            if ((got == 0) != t[i].match || guest != (guests && t[i].match))
+                fail_msg("row %zu, %d: %d, %d", i, guests, got, guest);
+        }
     }
 }
 
@@ -535,6 +585,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_and_origin_table),
+        cmocka_unit_test(patterns_of_origins),
         cmocka_unit_test(posts_keep_their_order),
         cmocka_unit_test(work_and_timers),
         cmocka_unit_test(framing_is_strict),

@@ -187,6 +187,51 @@ static int listening_tcp(int *port)
     return fd;
 }
 
+/* Guests come in by their port only, and the application is told. */
+static bool say_who(struct app *a, struct net_req *r)
+{
+    net_res_send(r, 200, "text/plain", net_req_is_guest(r) ? STR("a guest") : STR("at home"));
+    return true;
+}
+
+static void guests_come_by_their_port(void **state)
+{
+    static const char *const guests[] = {"http://localhost:*", NULL};
+    struct app *a = calloc(1, sizeof *a);
+    int second, fd = listening_tcp(&second);
+    struct net_listen also[] = {{.fd = fd}};
+    struct net_server_params p = params(a);
+    p.also = also;
+    p.nalso = 1;
+    p.guests = guests;
+    p.guest_ports = &second;
+    p.nguest_ports = 1;
+    a->more = say_who;
+    start(p, a);
+    char own[64];
+    snprintf(own, sizeof own, "http://localhost:%d", a->port);
+    const struct {
+        const char *origin;
+        int port;
+        const char *got;
+    } cases[] = {{"http://localhost:3000", second, "a guest"},
+                 {own, second, "at home"},
+                 {"http://localhost:3000", a->port, " 403 "},
+                 {"http://evil.example", second, " 403 "},
+                 {"http://localhost.evil.example:3000", second, " 403 "}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char request[300];
+        int c = dial(cases[i].port);
+        snprintf(request, sizeof request,
+                 "GET / HTTP/1.1\r\nHost: localhost:%d\r\nOrigin: %s\r\nConnection: close\r\n\r\n",
+                 cases[i].port, cases[i].origin);
+        say(c, request);
+        assert_non_null(strstr(hear(c, NULL, 3000), cases[i].got));
+        close(c);
+    }
+    stop(a);
+}
+
 static int listening_unix(const char *path)
 {
     struct sockaddr_un u = {.sun_family = AF_UNIX};
@@ -398,6 +443,7 @@ int main(void)
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(several_at_once),
         cmocka_unit_test(ports_of_one_server_are_one_origin),
+        cmocka_unit_test(guests_come_by_their_port),
         cmocka_unit_test(inherited_sockets),
         cmocka_unit_test(peers_are_told_apart),
         cmocka_unit_test(without_descriptors_the_server_lives),

@@ -559,6 +559,40 @@ static void the_same_facts_give_the_same_plan(void **state)
     }
 }
 
+/* What a waiting request keeps: whom to try next, and the words of the header. */
+static void a_booked_plan_is_kept_narrow(void **state)
+{
+    struct route_facts f = facts_for(FRANCE, false);
+    sensitive(&f);
+    f.request.zone = GEN_SITE; /* the cloud is out */
+    f.ncandidates = 3;
+    cands[2] = big_model();
+    cands[2].id = "local/other";
+    struct route_plan p = plan(&f);
+    assert_true(p.nranked == 2 && p.nremoved == 1);
+    char *first = arena_strz(arena, str_of(f.candidates[p.ranked[0].candidate].id));
+    const char *second = route_plan_header(arena, &f, &p, 1);
+    char *sentence = arena_strz(arena, str_of(p.sentence));
+    struct arena *kept = arena_new(1 << 20);
+    struct err e;
+    assert_int_equal(route_plan_narrow(kept, &f, &p, &e), 0);
+    memset(cands, 0, sizeof cands); /* nothing points there any more */
+    assert_true(f.ncandidates == 2 && p.nranked == 2 && p.nremoved == 0 && !f.request.zone_reason);
+    assert_string_equal(f.candidates[p.ranked[0].candidate].id, first);
+    assert_string_equal(route_plan_header(arena, &f, &p, 1), second);
+    assert_string_equal(p.sentence, sentence);
+    assert_true(arena_used(kept) < 1500);
+    arena_free(kept);
+    /* Without memory all is as it was. */
+    f = facts_for(FRANCE, false);
+    p = plan(&f);
+    size_t n = p.nranked;
+    kept = arena_new(64);
+    assert_int_equal(route_plan_narrow(kept, &f, &p, &e), ERR_NOMEM);
+    assert_true(f.candidates == cands && p.nranked == n && p.ranked[0].sentence);
+    arena_free(kept);
+}
+
 static void wrong_facts_are_named(void **state)
 {
     struct route_facts f = facts_for(FRANCE, false), out;
@@ -626,6 +660,7 @@ int main(void)
         cmocka_unit_test(an_unknown_price_is_not_free),
         cmocka_unit_test(without_keys_it_says_where_it_would_go),
         cmocka_unit_test(headers_are_short_ascii),
+        cmocka_unit_test(a_booked_plan_is_kept_narrow),
         cmocka_unit_test(an_order_is_a_failover_order),
         cmocka_unit_test(signals_are_read),
         cmocka_unit_test(needs_are_read),

@@ -214,6 +214,35 @@ static void bpe_merges_by_rank(void **state)
     shut(o);
 }
 
+/* A vocabulary need not list what merges make in their order, nor once. */
+static void bpe_merges_make_the_piece_of_that_text(void **state)
+{
+    struct vocab *v = bpe_vocab();
+    struct str first = v->pieces[256];
+    v->pieces[256] = v->pieces[262];
+    v->pieces[262] = first;
+    struct opened o = open_vocab(v);
+    expect(o.t, STR("hello aaaaaaa"), false, "hello|\xC4\xA0|aaaa|aa|a");
+    shut(o);
+    /* Of two pieces with the same text the later one counts, where the first one would be found
+     * first too. */
+    v = bpe_vocab();
+    int32_t twin = (int32_t)v->n;
+    add(v, STR("aa"), NORMAL, 0);
+    o = open_vocab(v);
+    struct tok_ids ids = encode(o.t, STR("aa"), false);
+    assert_true(ids.n == 1 && ids.p[0] == twin);
+    tok_ids_done(&ids);
+    shut(o);
+    /* And a piece that text cannot be does not become one by standing where it would be looked for.
+     */
+    v = bpe_vocab();
+    v->types[256] = CONTROL;
+    o = open_vocab(v);
+    expect(o.t, STR("hello"), false, "h|e|ll|o");
+    shut(o);
+}
+
 static void pre_tokenizers_cut_words(void **state)
 {
     static const char *const merges[] = {"1 1", "11 1", ". \xC4\x8A", "\xC4\x8A \xC4\x8A", "' S"};
@@ -895,6 +924,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bpe_merges_by_rank),
+        cmocka_unit_test(bpe_merges_make_the_piece_of_that_text),
         cmocka_unit_test(pre_tokenizers_cut_words),
         cmocka_unit_test(special_tokens_stay_where_they_are_trusted),
         cmocka_unit_test(limits_and_flags),
