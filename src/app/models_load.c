@@ -295,10 +295,10 @@ static int need_of(const struct models *m, const struct models_entry *en, int64_
                          .most = need.kv_limit};
     if (out->fixed + out->least > m->budget)
         return err_set(e, ERR_NOMEM,
-                       "%s needs %llu MiB of memory with a context of %lld tokens and %llu MiB may "
-                       "be used (--memory, --ctx)",
+                       "%s needs %llu MiB of memory and %llu MiB may be used, with a context of "
+                       "%lld tokens (--memory, --ctx)",
                        en->name, (unsigned long long)((out->fixed + out->least) >> 20),
-                       (long long)need.ctx, (unsigned long long)(m->budget >> 20));
+                       (unsigned long long)(m->budget >> 20), (long long)need.ctx);
     return 0;
 }
 
