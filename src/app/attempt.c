@@ -489,11 +489,8 @@ static void on_held(void *ctx, int rc)
 {
     struct flow *f = ctx;
     if (rc) {
-        struct err e = f->answering->err;
-        if (rc != e.code)
-            err_set(&e, rc, "%s: %s", f->answering->name,
-                    rc == ERR_OVERLOAD ? "too many requests wait for it to be loaded"
-                                       : err_text(rc));
+        struct err e;
+        models_why(f->answering, rc, &e);
         f->answering = NULL; /* not held */
         failed(f, &e);
         return;
@@ -526,7 +523,10 @@ static void hold_answering(struct flow *f)
         return;
     }
     f->hold_ns = clock_mono_ns();
-    models_hold(f->h->models, f->answering, on_held, f);
+    if (f->answering == f->local)
+        models_hold_again(f->h->models, f->answering, on_held, f);
+    else
+        models_hold(f->h->models, f->answering, f->req->ctx, on_held, f);
 }
 
 static void reserved(void *ctx)

@@ -53,9 +53,7 @@ static void ready(void *ctx, int rc)
     struct look *k = ctx;
     k->loaded_ns = (int64_t)clock_mono_ns() - k->began_ns;
     if (rc) {
-        k->err = k->en->err;
-        if (rc != k->err.code)
-            err_set(&k->err, rc, "the model cannot be loaded now: %s", err_text(rc));
+        models_why(k->en, rc, &k->err);
         k->en = NULL;
     }
     k->rc = rc;
@@ -102,5 +100,5 @@ void look_start(struct house *h, struct net_req *r, struct face face, const char
         return;
     }
     net_req_on_close(r, closed, k);
-    models_hold(h->models, k->en, ready, k);
+    models_hold(h->models, k->en, 0, ready, k);
 }

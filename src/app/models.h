@@ -29,12 +29,14 @@ struct models_entry {
     bool loading;
     struct local *leaving; /* being closed by a worker */
     int holds;
-    uint64_t used_ns;               /* when it was last held */
-    uint64_t bytes_taken;           /* of memory, while it is loading or loaded */
-    int64_t keep_ms;                /* how long it stays when idle; -1: for good */
-    uint64_t expires_ns;            /* when it goes, if it is idle until then; 0: never */
-    bool unload;                    /* it goes as soon as nobody holds it */
-    struct err err;                 /* why the last load failed; code 0: it did not */
+    uint64_t used_ns;     /* when it was last held */
+    uint64_t bytes_taken; /* of memory, while it is loading or loaded */
+    int64_t keep_ms;      /* how long it stays when idle; -1: for good */
+    uint64_t expires_ns;  /* when it goes, if it is idle until then; 0: never */
+    bool unload;          /* it goes as soon as nobody holds it */
+    struct err err;       /* why the last load failed; code 0: it did not */
+    int64_t asked; /* the context it was loaded with because a request wanted it; 0: none did */
+    struct err refused;             /* why it was not loaded with a longer context lately */
     int64_t load_ms;                /* what loading took; 0: never */
     double prefill_tps, decode_tps; /* measured lately; 0: not yet */
     struct models_wait *waiting;
@@ -54,10 +56,18 @@ struct models_entry *models_find(struct models *m, struct str name, bool paths, 
  * here. */
 struct models_entry *models_preferred(struct models *m, bool embed);
 /* Load if need be and keep loaded until models_drop. ready(ctx, rc) on the loop, never from inside
- * this call. On failure it is not held, and the entry's err says why, but for ERR_OVERLOAD (too
- * many wait for it) and ERR_NOMEM without one, which are nothing the model is to blame for. */
-void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
-                 void *ctx);
+ * this call. On failure it is not held, and models_why says why. positions: the context it is to
+ * have at least (more than it was trained with counts as that; 0: whatever it has). One that is
+ * loaded with less is loaded again with more once nobody holds it; where memory does not admit
+ * that, it stays as it is and the hold fails. */
+void models_hold(struct models *m, struct models_entry *en, int64_t positions,
+                 void (*ready)(void *ctx, int rc), void *ctx);
+/* Once more, by who holds it: waits for nothing. */
+void models_hold_again(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
+                       void *ctx);
+/* Why a hold failed with rc: the load, a longer context, or (ERR_OVERLOAD, ERR_NOMEM) nothing that
+ * the model is to blame for. */
+void models_why(const struct models_entry *en, int rc, struct err *e);
 void models_drop(struct models *m, struct models_entry *en);
 /* How long it stays loaded when nobody holds it: milliseconds; -1: for good, 0: not at all. Counts
  * from the next drop, or from now if nobody holds it. */

@@ -7,6 +7,7 @@
 
 struct models_wait {
     struct models_wait *next;
+    int64_t positions; /* the context that is wanted; 0: any */
     void (*ready)(void *ctx, int rc);
     void *ctx;
 };

@@ -23,6 +23,14 @@ struct load {
     struct err err;
     int rc;
     uint64_t began_ns, cache;
+    int64_t asked; /* as the entry's */
+};
+
+/* What it takes with a context: bytes of weights and scratch, of one session, of all it may have.
+ */
+struct need {
+    int64_t ctx, asked;
+    uint64_t fixed, least, most;
 };
 
 struct leave {
@@ -89,19 +97,41 @@ static void post_ready(struct models *m, void (*fn)(void *ctx, int rc), void *ct
     net_post(m->h->loop, call_ready, r);
 }
 
-/* Everybody who waits for it hears. Those who hear of a failure hold nothing. */
-static void tell_waiting(struct models *m, struct models_entry *en, int rc)
+/* Those who wait for a context of more than `from` positions and no more than `to` hear. Who hears
+ * of a failure holds nothing. */
+static void tell(struct models *m, struct models_entry *en, int64_t from, int64_t to, int rc)
 {
-    for (struct models_wait *w = en->waiting; w;) {
-        struct models_wait *next = w->next;
-        if (rc)
-            en->holds--;
+    for (struct models_wait **at = &en->waiting; *at;) {
+        struct models_wait *w = *at;
+        if (w->positions <= from || w->positions > to) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        en->nwaiting--;
+        en->holds += rc == 0;
         post_ready(m, w->ready, w->ctx, rc);
         free(w);
-        w = next;
     }
-    en->waiting = NULL;
-    en->nwaiting = 0;
+}
+
+static void tell_all(struct models *m, struct models_entry *en, int rc)
+{
+    tell(m, en, -1, INT64_MAX, rc);
+}
+
+/* The longest context that a request finds in it. */
+static int64_t context_had(const struct models_entry *en)
+{
+    return en->asked > en->caps.context ? en->asked : en->caps.context;
+}
+
+static int64_t most_wanted(const struct models_entry *en)
+{
+    int64_t most = 0;
+    for (const struct models_wait *w = en->waiting; w; w = w->next)
+        most = w->positions > most ? w->positions : most;
+    return most;
 }
 
 /* ---- giving up ---- */
@@ -190,11 +220,12 @@ static void start_ticking(struct models *m)
 
 /* ---- loading ---- */
 
-static struct local_params params_of(const struct models *m, const struct models_entry *en)
+static struct local_params params_of(const struct models *m, const struct models_entry *en,
+                                     int64_t asked)
 {
     const struct settings *s = m->h->s;
     struct local_params p = {.engine = {.threads = (int)s->threads,
-                                        .ctx = (int32_t)s->ctx,
+                                        .ctx = (int32_t)(asked ? asked : s->ctx),
                                         .parallel = (int)s->parallel,
                                         .draft = s->draft > 0 ? (int)s->draft : -1},
                              .name = str_of(en->name),
@@ -208,7 +239,7 @@ static struct local_params params_of(const struct models *m, const struct models
 static void load_work(void *ctx)
 {
     struct load *l = ctx;
-    struct local_params p = params_of(l->m, l->en);
+    struct local_params p = params_of(l->m, l->en, l->asked);
     p.engine.kv_bytes = l->cache;
     l->rc = local_open(l->en->path, &p, &l->local, &l->err);
 }
@@ -221,24 +252,28 @@ static void load_done(void *ctx)
     struct err e;
     en->loading = false;
     en->local = l->local;
-    en->err = l->rc ? l->err : (struct err){0};
+    en->err = l->rc && !l->asked ? l->err : (struct err){0};
+    if (l->rc && l->asked) /* with what the server gives it, it may still load */
+        en->refused = l->err;
+    en->asked = l->asked;
     en->load_ms = (int64_t)((clock_mono_ns() - l->began_ns) / 1000000);
     if (b)
         b->ops->describe(b, str_of(en->name), &en->caps, &e);
     if (l->rc)
         en->bytes_taken = 0;
-    tell_waiting(l->m, en, l->rc);
+    if (l->rc)
+        tell_all(l->m, en, l->rc);
+    else
+        tell(l->m, en, -1, context_had(en), 0);
     start_ticking(l->m);
     try_all(l->m);
     free(l);
 }
 
-/* What it takes: *fixed of weights and scratch, *least for one session, *most for all it may have.
- */
-static int memory_of(const struct models *m, const struct models_entry *en, uint64_t *fixed,
-                     uint64_t *least, uint64_t *most, struct err *e)
+static int need_of(const struct models *m, const struct models_entry *en, int64_t asked,
+                   struct need *out, struct err *e)
 {
-    struct local_params p = params_of(m, en);
+    struct local_params p = params_of(m, en, asked);
     struct engine_memory need;
     struct gguf *g = NULL;
     struct model *model = NULL;
@@ -253,25 +288,35 @@ static int memory_of(const struct models *m, const struct models_entry *en, uint
     model_free(model);
     if (rc)
         return rc;
-    *fixed = need.weights + need.scratch;
-    *least = need.kv_session;
-    *most = need.kv_limit;
+    *out = (struct need){.ctx = need.ctx,
+                         .asked = asked,
+                         .fixed = need.weights + need.scratch,
+                         .least = need.kv_session,
+                         .most = need.kv_limit};
+    if (out->fixed + out->least > m->budget)
+        return err_set(e, ERR_NOMEM,
+                       "%s needs %llu MiB of memory and %llu MiB may be used, with a context of "
+                       "%lld tokens (--memory, --ctx)",
+                       en->name, (unsigned long long)((out->fixed + out->least) >> 20),
+                       (unsigned long long)(m->budget >> 20), (long long)need.ctx);
     return 0;
 }
 
-static int start_load(struct models *m, struct models_entry *en, uint64_t bytes, uint64_t cache)
+static int start_load(struct models *m, struct models_entry *en, const struct need *n,
+                      uint64_t cache)
 {
     struct load *l = calloc(1, sizeof *l);
     if (!l)
         return err_set(&en->err, ERR_NOMEM, "out of memory");
-    *l = (struct load){.m = m, .en = en, .began_ns = clock_mono_ns(), .cache = cache};
+    *l = (struct load){
+        .m = m, .en = en, .began_ns = clock_mono_ns(), .cache = cache, .asked = n->asked};
     int rc = net_work(m->h->loop, load_work, load_done, l);
     if (rc) {
         free(l);
         return err_set(&en->err, rc, "cannot load %s: no worker", en->name);
     }
     en->loading = true;
-    en->bytes_taken = bytes;
+    en->bytes_taken = n->fixed + cache;
     return 0;
 }
 
@@ -283,29 +328,70 @@ static uint64_t share_of(uint64_t room, uint64_t least, uint64_t most)
     return n < least ? least : n;
 }
 
+/* What to load it with: what the server gives it, or the longer context that somebody waits for.
+ * Who waits for more than there can be hears that now. */
+static int choose(struct models *m, struct models_entry *en, struct need *out)
+{
+    struct need own, longer;
+    struct err why;
+    int64_t want = most_wanted(en);
+    int rc = need_of(m, en, 0, &own, &why);
+    int64_t least = rc == 0 ? own.ctx : 0;
+    if (want > least) {
+        int more = need_of(m, en, want, &longer, &en->refused);
+        if (more == 0) {
+            *out = longer;
+            return 0;
+        }
+        tell(m, en, en->local ? context_had(en) : least, INT64_MAX, more);
+    }
+    if (rc)
+        en->err = why;
+    else
+        *out = own;
+    return rc;
+}
+
+/* One that is loaded with less than somebody waits for makes room for itself with more. */
+static void give_up_shorter(struct models *m, struct models_entry *en)
+{
+    struct need n;
+    int64_t keep = en->keep_ms;
+    struct err before = en->err;
+    int rc = choose(m, en, &n);
+    en->err = before; /* as it is, it works */
+    if (rc == 0 && most_wanted(en) > context_had(en)) {
+        give_up(m, en, "a longer context is wanted");
+        en->keep_ms = keep;
+    } else {
+        tell_all(m, en, 0);
+    }
+}
+
 /* Load it if it fits beside the others, once idle ones have made room; 1: not yet, somebody busy
  * has its memory. */
 static int admit(struct models *m, struct models_entry *en)
 {
-    uint64_t fixed, least, most, need, taken;
-    int rc = memory_of(m, en, &fixed, &least, &most, &en->err);
-    if (rc)
+    struct need n;
+    uint64_t taken;
+    int rc = choose(m, en, &n);
+    if (rc || !en->waiting)
         return rc;
-    need = fixed + least;
-    if (need > m->budget)
-        return err_set(&en->err, ERR_NOMEM,
-                       "%s needs %llu MiB of memory and %llu MiB may be used (--memory, --ctx)",
-                       en->name, (unsigned long long)(need >> 20),
-                       (unsigned long long)(m->budget >> 20));
-    while ((taken = models_taken(m)) + need > m->budget) {
+    while ((taken = models_taken(m)) + n.fixed + n.least > m->budget) {
         struct models_entry *idle = least_recent(m);
         if (idle)
             give_up(m, idle, "memory is wanted");
         if (!idle || any_leaving(m))
             return 1; /* left() comes back here, or whoever drops the busy one */
     }
-    uint64_t cache = share_of(m->budget - taken - fixed, least, most);
-    return start_load(m, en, fixed + cache, cache);
+    uint64_t cache = share_of(m->budget - taken - n.fixed, n.least, n.most);
+    return start_load(m, en, &n, cache);
+}
+
+/* Somebody waits for it, and something can be done about that. */
+static bool is_wanted(const struct models_entry *en)
+{
+    return en->waiting && !en->loading && !en->leaving && (!en->local || en->holds == 0);
 }
 
 /* Those that wait for memory, in the order they came to wait. */
@@ -314,14 +400,19 @@ static void try_all(struct models *m)
     for (;;) {
         struct models_entry *first = NULL;
         for (struct models_entry *en = m->first; en; en = en->next)
-            if (en->waiting && !en->loading && !en->local && !en->leaving &&
-                (!first || en->used_ns < first->used_ns))
+            if (is_wanted(en) && (!first || en->used_ns < first->used_ns))
                 first = en;
-        int rc = first ? admit(m, first) : 1;
+        if (!first)
+            return;
+        if (first->local) {
+            give_up_shorter(m, first);
+            continue;
+        }
+        int rc = admit(m, first);
         if (rc == 1)
             return;
         if (rc)
-            tell_waiting(m, first, rc);
+            tell_all(m, first, rc);
     }
 }
 
@@ -332,27 +423,55 @@ static void try_later(void *ctx)
 
 /* ---- holding ---- */
 
-void models_hold(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
-                 void *ctx)
+/* No more than it was trained with; an encoder's texts have its own context always. */
+static int64_t wanted(const struct models_entry *en, int64_t positions)
 {
+    if (positions <= 0 || !en->caps.raw)
+        return 0;
+    if (en->ctx > 0 && positions > en->ctx)
+        positions = en->ctx;
+    return positions < INT32_MAX ? positions : INT32_MAX;
+}
+
+void models_hold(struct models *m, struct models_entry *en, int64_t positions,
+                 void (*ready)(void *ctx, int rc), void *ctx)
+{
+    positions = wanted(en, positions);
     if (!en->waiting) /* one that waits keeps its place among those that do */
         en->used_ns = clock_mono_ns();
-    en->holds++;
-    if (en->local) {
-        post_ready(m, ready, ctx, 0);
+    /* Nobody overtakes one who waits for a longer context, or its turn might never come. */
+    if (en->local && !en->waiting && positions <= context_had(en)) {
+        models_hold_again(m, en, ready, ctx);
         return;
     }
     bool full = en->nwaiting >= WAITING_MAX;
     struct models_wait *w = full ? NULL : malloc(sizeof *w);
     if (!w) {
-        en->holds--;
         post_ready(m, ready, ctx, full ? ERR_OVERLOAD : ERR_NOMEM);
         return;
     }
     en->nwaiting++;
-    *w = (struct models_wait){en->waiting, ready, ctx};
+    *w = (struct models_wait){en->waiting, positions, ready, ctx};
     en->waiting = w;
     net_post(m->h->loop, try_later, m);
+}
+
+void models_hold_again(struct models *m, struct models_entry *en, void (*ready)(void *ctx, int rc),
+                       void *ctx)
+{
+    en->holds++;
+    post_ready(m, ready, ctx, 0);
+}
+
+void models_why(const struct models_entry *en, int rc, struct err *e)
+{
+    if (en->err.code == rc)
+        *e = en->err;
+    else if (en->refused.code == rc)
+        *e = en->refused;
+    else
+        err_set(e, rc, "%s: %s", en->name,
+                rc == ERR_OVERLOAD ? "too many requests wait for it to be loaded" : err_text(rc));
 }
 
 static void set_expiry(struct models *m, struct models_entry *en)

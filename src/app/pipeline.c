@@ -149,6 +149,15 @@ static void refuse(struct flow *f)
         refusal_booked(f, rc, &e);
 }
 
+/* A question about a request is no request. */
+static void refuse_or_fail(struct flow *f)
+{
+    if (f->face.kind == FACE_ROUTE || f->face.kind == FACE_COUNT)
+        flow_fail(f, &f->err);
+    else
+        refuse(f);
+}
+
 static void decided(struct flow *f)
 {
     if (f->answer.http)
@@ -178,10 +187,8 @@ static void decide(struct flow *f)
         answer_plan(f);
         return;
     }
-    if (rc && f->face.kind == FACE_ROUTE)
-        flow_fail(f, &f->err); /* a question about a request is no request */
-    else if (rc)
-        refuse(f);
+    if (rc)
+        refuse_or_fail(f);
     else
         decided(f);
 }
@@ -225,10 +232,9 @@ static void loaded_only(void *ctx, int rc)
 {
     struct flow *f = ctx;
     if (rc) {
-        struct err e = f->local->err;
+        struct err e;
+        models_why(f->local, rc, &e);
         f->local = NULL;
-        if (rc != e.code)
-            err_set(&e, rc, "the model cannot be loaded now: %s", err_text(rc));
         flow_fail(f, &e);
         return;
     }
@@ -251,12 +257,24 @@ static void load_only(struct flow *f)
         answer_load_only(f);
         return;
     }
-    models_hold(m, f->local, loaded_only, f);
+    models_hold(m, f->local, f->req->ctx, loaded_only, f);
+}
+
+static bool is_named(const struct flow *f)
+{
+    return f->local && f->req->model.n && !str_is(f->req->model, "auto");
 }
 
 static void local_ready(void *ctx, int rc)
 {
     struct flow *f = ctx;
+    if (rc && f->req->ctx && !f->local->err.code && is_named(f)) {
+        /* It works, but not with the context that was asked for, and nobody else is meant. */
+        models_why(f->local, rc, &f->err);
+        f->local = NULL;
+        refuse_or_fail(f);
+        return;
+    }
     if (rc)
         f->local = NULL; /* not held; the plan will say why it is out */
     else
@@ -281,8 +299,8 @@ static void refuse_unread(struct flow *f)
     f->unread = true;
     if (!f->req)
         f->req = arena_alloc(f->arena, sizeof *f->req);
-    if (f->req && f->face.kind != FACE_ROUTE && f->face.kind != FACE_COUNT)
-        refuse(f);
+    if (f->req)
+        refuse_or_fail(f);
     else
         flow_fail(f, &f->err);
 }
@@ -298,19 +316,18 @@ static void decoded(void *ctx)
         return;
     }
     f->local = counter(f);
-    if (f->req->load_only) {
-        load_only(f);
-        return;
-    }
-    bool named = f->local && !str_is(f->req->model, "auto") && f->req->model.n;
-    if (named && models_apply(f->local, f->req, &f->err) != 0) {
+    if (is_named(f) && models_apply(f->local, f->req, &f->err) != 0) {
         f->local = NULL;
         refuse_unread(f);
         return;
     }
+    if (f->req->load_only) {
+        load_only(f);
+        return;
+    }
     f->hold_ns = clock_mono_ns();
     if (f->local)
-        models_hold(f->h->models, f->local, local_ready, f);
+        models_hold(f->h->models, f->local, f->req->ctx, local_ready, f);
     else
         decide(f);
 }

@@ -213,9 +213,11 @@ struct gen_req {
     int64_t thinking_budget; /* Anthropic's budget_tokens; 0: unset */
 
     int32_t dimensions; /* GEN_EMBED: keep so many of a row's numbers; 0: all */
-    bool truncate;      /* an input longer than the context is cut; else it is an error (a chat
-                           loses its oldest messages, never the system's) */
-    bool base64;        /* rows are wanted as base64 of little-endian floats */
+    int64_t ctx;   /* positions that the model is to be loaded with at least, no more than it was
+                      trained with; 0: what the server gives it */
+    bool truncate; /* an input longer than the context is cut; else it is an error (a chat
+                      loses its oldest messages, never the system's) */
+    bool base64;   /* rows are wanted as base64 of little-endian floats */
 
     bool stream;
     bool stream_usage; /* OpenAI's stream_options.include_usage */

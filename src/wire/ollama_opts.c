@@ -4,9 +4,10 @@
  *
  * As Ollama does it: an option of the wrong type is refused in its own words; a number with a
  * fraction counts as an integer without it; an option that is null or unknown is passed over. What
- * gen has no word for (num_ctx, num_gpu, mirostat, ...) is kept in req->extra under "options" and
+ * gen has no word for (num_gpu, mirostat, ...) is kept in req->extra under "options" and
  * goes back to servers of this dialect. Numbers outside the range of a sampler count as the nearest
- * inside it. `num_predict` below 1 and seed -1 set nothing. `think: "max"` is a high effort. */
+ * inside it. `num_predict` and `num_ctx` below 1 and seed -1 set nothing. `think: "max"` is a high
+ * effort. */
 #include "ollama_int.h"
 
 #include <math.h>
@@ -107,6 +108,10 @@ static int set_opt(const struct opt *o, const json_t *v, struct gen_req *r)
     }
     if (!strcmp(o->name, "num_predict") && n > 0) {
         r->max_tokens = n < INT32_MAX ? n : INT32_MAX;
+        return 1;
+    }
+    if (!strcmp(o->name, "num_ctx") && n > 0) {
+        r->ctx = n < INT32_MAX ? n : INT32_MAX;
         return 1;
     }
     if (!strcmp(o->name, "seed") && n != -1) {
@@ -412,6 +417,8 @@ static void put_known(struct enc *x, struct buf *b)
         jw_int(b, "seed", (int64_t)s->seed);
     if (r->max_tokens)
         jw_int(b, "num_predict", r->max_tokens);
+    if (r->ctx)
+        jw_int(b, "num_ctx", r->ctx);
     if (r->nstops) {
         jw_array(b, "stop");
         for (size_t i = 0; i < r->nstops; i++)
@@ -428,6 +435,8 @@ static bool is_said(const struct gen_req *r, const char *key)
         return s->set & GEN_SET_SEED;
     if (!strcmp(key, "num_predict"))
         return r->max_tokens != 0;
+    if (!strcmp(key, "num_ctx"))
+        return r->ctx != 0;
     if (!strcmp(key, "stop"))
         return r->nstops != 0;
     for (size_t i = 0; i < NOPTS; i++) {

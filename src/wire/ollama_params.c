@@ -41,6 +41,8 @@ int wire_ollama_defaults(struct gen_req *r, struct str params, struct err *e)
     take_numbers(&r->sampling, &own.sampling);
     if (r->max_tokens == 0)
         r->max_tokens = own.max_tokens;
+    if (r->ctx == 0)
+        r->ctx = own.ctx;
     if (r->nstops == 0) {
         r->stops = own.stops;
         r->nstops = own.nstops;

@@ -314,6 +314,42 @@ test('errors have Ollama\'s shape and codes', async () => {
   assert.equal((await post('/api/chat', {}, 'PUT')).status, 405);
 });
 
+test('num_ctx is a context that is had, or refused', async () => {
+  const tight = await startWeir({ args: ['--ctx', '256', '--memory', '280'] });
+  const small = new Ollama({ host: tight.base, fetch: fetching });
+  const had = async () => (await small.ps()).models.map((m) => [m.name, m.context_length]);
+  const long = [{ role: 'user', content: 'word '.repeat(400) }];
+  const ask = (o, messages = long, more = {}) => small.chat({ model, messages, options: { ...options, num_predict: 4, ...o }, ...more });
+  await refused(ask({}), 400, /256/);
+  assert.deepEqual(await had(), [[model, 256]]);
+  // Who writes is not cut off by who wants more, and waits for nobody.
+  const story = await ask({ num_predict: 150 }, [{ role: 'user', content: 'Tell a long story of a river.' }], { stream: true });
+  let other, last;
+  for await (const c of story) {
+    other ??= ask({ num_ctx: 1024 });
+    last = c;
+  }
+  assert.ok(last.done && last.eval_count > 20, JSON.stringify(last));
+  assert.ok((await other).prompt_eval_count > 400);
+  assert.deepEqual(await had(), [[model, 1024]]);
+  assert.ok((await ask({})).prompt_eval_count > 400); // what is had is had by all
+  assert.ok((await ask({ num_ctx: 64 })).prompt_eval_count > 400);
+  assert.deepEqual(await had(), [[model, 1024]]);
+  await refused(ask({ num_ctx: 8192 }), 503, /memory/); // it does not fit, and changes nothing
+  await refused(small.generate({ model, prompt: '', options: { num_ctx: 8192 } }), 503, /memory/);
+  assert.deepEqual(await had(), [[model, 1024]]);
+  assert.equal((await ask({ num_ctx: 512 })).done, true);
+  await small.create({ model: 'longer', from: model, parameters: { num_ctx: 2048 } });
+  await small.generate({ model: 'longer', prompt: '', keep_alive: '5m' }); // `ollama run` begins so
+  assert.deepEqual((await had()).filter(([name]) => name === 'longer:latest'), [['longer:latest', 2048]]);
+  await tight.stop();
+  const roomy = await startWeir({ args: ['--ctx', '256'] });
+  const big = new Ollama({ host: roomy.base, fetch: fetching });
+  await big.chat({ model, messages: long, options: { num_predict: 1, num_ctx: 1000000 } });
+  assert.equal((await big.ps()).models[0].context_length, 8192); // all it was trained with
+  await roomy.stop();
+});
+
 test('abort() frees the engine', async () => {
   const mine = new Ollama({ host: w.base, fetch: fetching });
   const stream = await mine.chat({ model, stream: true, messages: [{ role: 'user', content: 'Write a very long story about the sea.' }], options: { num_predict: 2000 } });

@@ -193,6 +193,7 @@ static void rnd_options(struct arena *a, struct gen_req *r)
     s->repeat_last_n = (int32_t)rnd(1000) - 1;
     s->seed = ((uint64_t)rnd(1u << 30) << 32) | rnd(1u << 30);
     r->max_tokens = coin() ? 1 + rnd(100000) : 0;
+    r->ctx = coin() ? 1 + rnd(100000) : 0;
     r->nstops = rnd(3);
     r->stops = arena_array(a, r->nstops, sizeof *r->stops);
     for (size_t i = 0; i < r->nstops; i++)
@@ -203,7 +204,7 @@ static void rnd_options(struct arena *a, struct gen_req *r)
     if (r->keep_ms < -1)
         r->keep_ms = -1;
     if (rnd(3) == 0)
-        r->extra = STR("{\"options\":{\"num_ctx\":4096,\"numa\":false},\"x\":{\"y\":[1,\"z\"]}}");
+        r->extra = STR("{\"options\":{\"num_gpu\":4,\"numa\":false},\"x\":{\"y\":[1,\"z\"]}}");
 }
 
 static void rnd_common(struct arena *a, struct gen_req *r)
@@ -270,9 +271,9 @@ static void line(struct buf *b, const char *name, struct str v)
 static void canon(const struct gen_req *r, struct buf *b)
 {
     canon_req(r, b);
-    buf_printf(b, "kind %d stream %d truncate %d load %d keep %d %lld dimensions %d\n", r->kind,
-               r->stream, r->truncate, r->load_only, r->keep_set,
-               r->keep_set ? (long long)r->keep_ms : 0, r->dimensions);
+    buf_printf(b, "kind %d stream %d truncate %d load %d keep %d %lld dimensions %d ctx %lld\n",
+               r->kind, r->stream, r->truncate, r->load_only, r->keep_set,
+               r->keep_set ? (long long)r->keep_ms : 0, r->dimensions, (long long)r->ctx);
     line(b, "prompt", r->prompt);
     line(b, "suffix", r->suffix);
     line(b, "template", r->tmpl);
