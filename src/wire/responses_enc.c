@@ -25,7 +25,7 @@ static int put_input(struct enc *x, const json_t *extra)
         jw_str(x->b, enc_top(x, "instructions"), r->msgs[0].parts[0].text);
     jw_array(x->b, enc_top(x, "input"));
     size_t before = x->b->n;
-    int rc = responses_put_items(x, r->msgs + own, r->nmsgs - own, NULL);
+    int rc = responses_put_items(x, extra, r->msgs + own, r->nmsgs - own, NULL);
     if (!rc && x->b->n == before && !r->previous_id.n)
         return err_set(x->e, ERR_INVAL, "input: must not be empty");
     jw_close(x->b, ']');

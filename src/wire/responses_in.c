@@ -151,6 +151,8 @@ static int begin_call(struct wire_reader *r, struct item *it, const json_t *o, s
         return err_set(e, ERR_UPSTREAM, "output: a function call without a name");
     if (s->ntools >= WIRE_MAX_TOOLS)
         return err_set(e, ERR_UPSTREAM, "more than %d tool calls in the answer", WIRE_MAX_TOOLS);
+    if (responses_tool_name(r->tmp, wire_json_get_str(o, "namespace"), name, &name))
+        return err_set(e, ERR_NOMEM, "out of memory for the answer");
     it->call = true;
     it->tool = s->ntools++;
     if (!id.n)
@@ -176,7 +178,38 @@ static void end_call(struct wire_reader *r, struct item *it)
     reader_send(r, &(struct gen_event){.type = GEN_EV_TOOL_END, .tool = it->tool});
 }
 
+static int custom_args(struct wire_reader *r, struct item *it, struct str input, struct err *e)
+{
+    struct buf args = BUF_INIT(8 * WIRE_MAX_ANSWER);
+    responses_put_args(input, &args);
+    int rc = buf_failed(&args) ? err_set(e, ERR_NOMEM, "out of memory for the answer") : 0;
+    if (!rc)
+        send_args(r, it, buf_str(&args));
+    buf_done(&args);
+    return rc;
+}
+
 /* ---- items ---- */
+
+static bool is_call(struct str type)
+{
+    return str_is(type, "function_call") || str_is(type, "custom_tool_call");
+}
+
+static int read_call(struct wire_reader *r, struct item *it, const json_t *o, struct err *e)
+{
+    const json_t *input = json_object_get(o, "input");
+    int rc = begin_call(r, it, o, e);
+    if (rc)
+        return rc;
+    if (!it->text && json_is_string(input))
+        rc = custom_args(r, it, wire_json_str(input), e);
+    else if (!it->text)
+        send_args(r, it, wire_json_get_str(o, "arguments"));
+    if (!rc)
+        end_call(r, it);
+    return rc;
+}
 
 static int read_message(struct wire_reader *r, struct item *it, const json_t *o, struct err *e)
 {
@@ -221,14 +254,8 @@ static int read_item(struct wire_reader *r, struct item *it, const json_t *o, st
         rc = read_message(r, it, o, e);
     else if (str_is(type, "reasoning"))
         read_reasoning(r, it, o);
-    else if (str_is(type, "function_call")) {
-        rc = begin_call(r, it, o, e);
-        if (rc)
-            return rc;
-        if (!it->text)
-            send_args(r, it, wire_json_get_str(o, "arguments"));
-        end_call(r, it);
-    }
+    else if (is_call(type))
+        rc = read_call(r, it, o, e);
     it->ended = true;
     return rc;
 }
@@ -334,7 +361,7 @@ static int read_item_event(struct wire_reader *r, struct str type, const json_t 
     start(r, NULL);
     if (str_is(type, "response.output_item.done"))
         return read_item(r, it, o, e);
-    return str_is(wire_json_get_str(o, "type"), "function_call") ? begin_call(r, it, o, e) : 0;
+    return is_call(wire_json_get_str(o, "type")) ? begin_call(r, it, o, e) : 0;
 }
 
 static int read_typed(struct wire_reader *r, struct str type, const json_t *v, struct err *e)

@@ -15,9 +15,26 @@
  * an error names the item. */
 int responses_read_items(struct dec *d, const json_t *list, struct gen_msg **msgs, size_t *nmsgs);
 
+/* responses_tools.c: a tool as the caller knows it. */
+struct responses_tool {
+    struct str space, name; /* space: empty, or its namespace */
+    bool custom;            /* its input is text, not JSON */
+};
+int responses_read_tools(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra);
+int responses_read_choice(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra);
+/* The name that gen has for it. 0 or ERR_NOMEM. */
+int responses_tool_name(struct arena *a, struct str space, struct str name, struct str *out);
+/* And back; a name that extra's tools do not know is a plain function's. Borrows from both. */
+struct responses_tool responses_find_tool(const json_t *extra, struct str name);
+/* A custom tool's text out of the arguments of its function (arguments of another form are the text
+ * themselves), and into them. */
+void responses_put_input(struct str args, struct buf *out);
+void responses_put_args(struct str input, struct buf *out);
+
 /* responses_put.c: messages into items, separated by commas. id: NULL, or what the ids of kept
  * items are made of: then each item is whole, as the API lists it. */
-int responses_put_items(struct enc *x, const struct gen_msg *msgs, size_t n, const char *id);
+int responses_put_items(struct enc *x, const json_t *extra, const struct gen_msg *msgs, size_t n,
+                        const char *id);
 /* The tools array; whole: every field, as an answer shows them. */
 int responses_put_tools(struct enc *x, const json_t *extra, bool whole);
 /* The values of tool_choice, text and reasoning; whole: what was left out as well. */

@@ -180,14 +180,34 @@ static int decode_message(struct list *l, const json_t *item)
 
 /* ---- calls and their results ---- */
 
-static int decode_call(struct list *l, const json_t *item)
+static int custom_args(struct dec *d, const json_t *item, struct str *out)
 {
+    struct str input;
+    struct buf b = BUF_INIT(8 * WIRE_MAX_BODY);
+    int rc = need_str(d, item, "input", &input);
+    if (!rc)
+        responses_put_args(input, &b);
+    if (!rc)
+        rc = buf_failed(&b) ? dec_nomem(d) : dec_copy(d, buf_str(&b), out);
+    buf_done(&b);
+    return rc;
+}
+
+static int decode_call(struct list *l, const json_t *item, bool custom)
+{
+    struct dec *d = l->d;
     struct gen_part p = {.type = GEN_PART_TOOL_CALL};
-    int rc = need_str(l->d, item, "call_id", &p.id);
+    struct str space = STR_NONE;
+    int rc = need_str(d, item, "call_id", &p.id);
     if (!rc)
-        rc = need_str(l->d, item, "name", &p.name);
+        rc = need_str(d, item, "name", &p.name);
     if (!rc)
-        rc = need_str(l->d, item, "arguments", &p.args);
+        rc = dec_str(d, item, "namespace", &space);
+    if (rc < 0)
+        return rc;
+    if (responses_tool_name(d->a, space, p.name, &p.name))
+        return dec_nomem(d);
+    rc = custom ? custom_args(d, item, &p.args) : need_str(d, item, "arguments", &p.args);
     return rc ? rc : add_assistant(l, &p);
 }
 
@@ -321,9 +341,9 @@ static int decode_item(struct list *l, const json_t *item)
                    : decode_reference(l, item);
     if (str_is(type, "message"))
         return decode_message(l, item);
-    if (str_is(type, "function_call"))
-        return decode_call(l, item);
-    if (str_is(type, "function_call_output"))
+    if (str_is(type, "function_call") || str_is(type, "custom_tool_call"))
+        return decode_call(l, item, str_is(type, "custom_tool_call"));
+    if (str_is(type, "function_call_output") || str_is(type, "custom_tool_call_output"))
         return decode_output(l, item);
     if (str_is(type, "reasoning"))
         return decode_reasoning(l, item);

@@ -19,7 +19,7 @@ int wire_responses_input(const struct gen_req *req, struct str id, struct buf *o
         return rc;
     size_t own = responses_has_instructions(req, extra) ? 1 : 0;
     buf_putc(out, '[');
-    rc = responses_put_items(&x, req->msgs + own, req->nmsgs - own, z);
+    rc = responses_put_items(&x, extra, req->msgs + own, req->nmsgs - own, z);
     buf_putc(out, ']');
     json_decref(extra);
     if (!rc && buf_failed(out))

@@ -13,15 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum kind { REASONING, MESSAGE, CALL };
+enum kind { REASONING, MESSAGE, CALL, CUSTOM };
 
 struct item {
     enum kind kind;
     bool open, has_text, sealed;
     int32_t tool;
     const char *status;
-    struct buf text; /* or a call's arguments */
-    struct buf opaque, logprobs, call_id, name;
+    struct buf text; /* or a call's arguments; of a custom tool's that has ended, its input */
+    struct buf opaque, logprobs, call_id, space, name;
 };
 
 struct state {
@@ -36,6 +36,11 @@ struct state {
 };
 
 enum { MAX_ITEMS = 2 * WIRE_MAX_TOOLS };
+
+static bool is_call(const struct item *it)
+{
+    return it->kind == CALL || it->kind == CUSTOM;
+}
 
 static int nomem(struct err *e)
 {
@@ -66,6 +71,7 @@ void responses_writer_free(struct wire_writer *w)
         buf_done(&it->opaque);
         buf_done(&it->logprobs);
         buf_done(&it->call_id);
+        buf_done(&it->space);
         buf_done(&it->name);
     }
     if (!s)
@@ -86,7 +92,7 @@ struct str responses_whole(const struct wire_writer *w)
 
 static void put_item_id(const struct wire_writer *w, size_t i, const char *key, struct buf *b)
 {
-    static const char *const prefixes[] = {"rs", "msg", "fc"};
+    static const char *const prefixes[] = {"rs", "msg", "fc", "ctc"};
     const struct state *s = w->state;
     char id[64];
     snprintf(id, sizeof id, "%s_%so%zu", prefixes[s->items[i].kind], w->id, i);
@@ -153,7 +159,8 @@ static void put_parts(const struct wire_writer *w, const struct item *it, const 
 /* As it is now; without content when it has just begun. */
 static void put_item(const struct wire_writer *w, size_t i, struct buf *b)
 {
-    static const char *const types[] = {"reasoning", "message", "function_call"};
+    static const char *const types[] = {"reasoning", "message", "function_call",
+                                        "custom_tool_call"};
     const struct state *s = w->state;
     const struct item *it = &s->items[i];
     put_item_id(w, i, "id", b);
@@ -174,8 +181,13 @@ static void put_item(const struct wire_writer *w, size_t i, struct buf *b)
         put_parts(w, it, "content", b);
     } else {
         jw_str(b, "call_id", buf_str(&it->call_id));
+        if (it->space.n)
+            jw_str(b, "namespace", buf_str(&it->space));
         jw_str(b, "name", buf_str(&it->name));
-        jw_str(b, "arguments", buf_str(&it->text));
+        if (it->kind == CALL)
+            jw_str(b, "arguments", buf_str(&it->text));
+        else /* what came of it so far is JSON, and no text yet */
+            jw_str(b, "input", it->open ? STR("") : buf_str(&it->text));
     }
 }
 
@@ -367,13 +379,13 @@ static void event_item(struct wire_writer *w, const char *type, size_t i, struct
 static bool part_open(struct wire_writer *w, const char *type, size_t i, struct buf *out)
 {
     const struct state *s = w->state;
-    enum kind kind = s->items[i].kind;
+    const struct item *it = &s->items[i];
     if (!event_open(w, type, out))
         return false;
     put_item_id(w, i, "item_id", out);
     jw_int(out, "output_index", (int64_t)i);
-    if (kind != CALL)
-        jw_int(out, kind == REASONING && s->summary ? "summary_index" : "content_index", 0);
+    if (!is_call(it))
+        jw_int(out, it->kind == REASONING && s->summary ? "summary_index" : "content_index", 0);
     return true;
 }
 
@@ -390,11 +402,13 @@ static const struct names *names_of(const struct wire_writer *w, enum kind kind)
          "response.content_part.done", "text"},
         {NULL, "response.function_call_arguments.delta", "response.function_call_arguments.done",
          NULL, "arguments"},
+        {NULL, "response.custom_tool_call_input.delta", "response.custom_tool_call_input.done",
+         NULL, "input"},
         {"response.reasoning_summary_part.added", "response.reasoning_summary_text.delta",
          "response.reasoning_summary_text.done", "response.reasoning_summary_part.done", "text"},
     };
     const struct state *s = w->state;
-    return &all[kind == REASONING && s->summary ? 3 : (int)kind];
+    return &all[kind == REASONING && s->summary ? 4 : (int)kind];
 }
 
 static void event_part(struct wire_writer *w, const char *type, size_t i, bool empty,
@@ -435,6 +449,26 @@ static void event_done(struct wire_writer *w, size_t i, struct buf *out)
 
 /* ---- what happens ---- */
 
+static void event_delta(struct wire_writer *w, size_t i, struct str text, struct buf *out)
+{
+    const struct state *s = w->state;
+    if (!part_open(w, names_of(w, s->items[i].kind)->delta, i, out))
+        return;
+    jw_str(out, "delta", text);
+    event_close(out);
+}
+
+/* A custom tool's arguments become its input, which goes out in one piece. */
+static void custom_close(struct wire_writer *w, size_t i, struct buf *out)
+{
+    struct state *s = w->state;
+    struct buf text = BUF_INIT(WIRE_MAX_ANSWER);
+    responses_put_input(buf_str(&s->items[i].text), &text);
+    buf_done(&s->items[i].text);
+    s->items[i].text = text;
+    event_delta(w, i, buf_str(&text), out);
+}
+
 static void item_close(struct wire_writer *w, size_t i, const char *status, struct buf *out)
 {
     struct state *s = w->state;
@@ -443,9 +477,11 @@ static void item_close(struct wire_writer *w, size_t i, const char *status, stru
         return;
     it->open = false;
     it->status = status;
-    if (it->has_text || it->kind == CALL) {
+    if (it->kind == CUSTOM)
+        custom_close(w, i, out);
+    if (it->has_text || is_call(it)) {
         event_done(w, i, out);
-        if (it->kind != CALL)
+        if (!is_call(it))
             event_part(w, names_of(w, it->kind)->part_done, i, false, out);
     }
     event_item(w, "response.output_item.done", i, out);
@@ -456,7 +492,7 @@ static void close_text(struct wire_writer *w, const char *status, struct buf *ou
 {
     const struct state *s = w->state;
     for (size_t i = s->n; i-- > 0;) {
-        if (s->items[i].kind != CALL) {
+        if (!is_call(&s->items[i])) {
             item_close(w, i, status, out);
             return;
         }
@@ -483,14 +519,19 @@ static int item_new(struct wire_writer *w, enum kind kind, const struct gen_even
     buf_init(&it->opaque, WIRE_MAX_ANSWER);
     buf_init(&it->logprobs, 4 * WIRE_MAX_ANSWER);
     buf_init(&it->call_id, 1 << 16);
+    buf_init(&it->space, 1 << 16);
     buf_init(&it->name, 1 << 16);
     if (kind == CALL) {
+        struct responses_tool tool = responses_find_tool(s->extra, ev->name);
+        it->kind = tool.custom ? CUSTOM : CALL;
         it->tool = ev->tool;
         buf_str_add(&it->call_id, ev->id);
-        buf_str_add(&it->name, ev->name);
+        buf_str_add(&it->space, tool.space);
+        buf_str_add(&it->name, tool.name);
     }
     event_item(w, "response.output_item.added", s->n - 1, out);
-    return buf_failed(&it->call_id) || buf_failed(&it->name) ? nomem(e) : 0;
+    bool bad = buf_failed(&it->call_id) || buf_failed(&it->space) || buf_failed(&it->name);
+    return bad ? nomem(e) : 0;
 }
 
 /* The item that a text or a thought goes on in, begun when there is none. */
@@ -499,7 +540,7 @@ static int item_for(struct wire_writer *w, enum kind kind, struct buf *out, stru
 {
     struct state *s = w->state;
     size_t i = s->n;
-    while (i > 0 && s->items[i - 1].kind == CALL)
+    while (i > 0 && is_call(&s->items[i - 1]))
         i--;
     *it = i ? &s->items[i - 1] : NULL;
     if (*it && (*it)->open && (*it)->kind == kind && !(*it)->sealed)
@@ -574,7 +615,7 @@ static int write_call(struct wire_writer *w, const struct gen_event *ev, struct 
         close_text(w, "completed", out);
         return item_new(w, CALL, ev, out, e);
     }
-    while (i > 0 && (s->items[i - 1].kind != CALL || s->items[i - 1].tool != ev->tool))
+    while (i > 0 && (!is_call(&s->items[i - 1]) || s->items[i - 1].tool != ev->tool))
         i--;
     if (!i)
         return err_set(e, ERR_INVAL, "arguments of tool call %d, which never began", ev->tool);
@@ -586,10 +627,8 @@ static int write_call(struct wire_writer *w, const struct gen_event *ev, struct 
     buf_str_add(&it->text, ev->text);
     if (buf_failed(&it->text))
         return err_set(e, ERR_TOO_LARGE, "the answer is larger than %d bytes", WIRE_MAX_ANSWER);
-    if (part_open(w, names_of(w, CALL)->delta, i, out)) {
-        jw_str(out, "delta", ev->text);
-        event_close(out);
-    }
+    if (it->kind == CALL)
+        event_delta(w, i, ev->text, out);
     return 0;
 }
 

@@ -13,8 +13,11 @@
 struct put {
     struct enc *x;
     const char *id; /* NULL: a request's items, which have none */
-    size_t n;       /* items so far */
-    bool open;      /* a message whose content goes on */
+    const json_t *extra;
+    const struct gen_msg *msgs; /* all of them */
+    size_t nmsgs;
+    size_t n;  /* items so far */
+    bool open; /* a message whose content goes on */
     enum gen_role role;
 };
 
@@ -146,13 +149,29 @@ static bool is_content(const struct gen_part *p)
 
 /* ---- the assistant's ---- */
 
+static void put_custom_input(struct buf *b, struct str args)
+{
+    struct buf text = BUF_INIT(WIRE_MAX_BODY);
+    responses_put_input(args, &text);
+    jw_str(b, "input", buf_str(&text));
+    b->failed |= buf_failed(&text);
+    buf_done(&text);
+}
+
 static void put_call(struct put *t, const struct gen_part *p)
 {
     struct buf *b = t->x->b;
-    item_open(t, "function_call", "fc", true);
+    struct responses_tool tool = responses_find_tool(t->extra, p->name);
+    item_open(t, tool.custom ? "custom_tool_call" : "function_call", tool.custom ? "ctc" : "fc",
+              true);
     jw_str(b, "call_id", p->id);
-    jw_str(b, "name", p->name);
-    jw_str(b, "arguments", p->args);
+    if (tool.space.n)
+        jw_str(b, "namespace", tool.space);
+    jw_str(b, "name", tool.name);
+    if (tool.custom)
+        put_custom_input(b, p->args);
+    else
+        jw_str(b, "arguments", p->args);
     jw_close(b, '}');
 }
 
@@ -226,10 +245,26 @@ static size_t count_media(const struct gen_msg *m, size_t at)
     return n;
 }
 
+/* Does the result's call go to a custom tool? */
+static bool is_custom_result(const struct put *t, struct str id)
+{
+    if (!json_object_get(t->extra, "tools"))
+        return false;
+    for (size_t i = 0; i < t->nmsgs; i++) {
+        const struct gen_msg *m = &t->msgs[i];
+        for (size_t k = 0; k < m->nparts; k++)
+            if (m->parts[k].type == GEN_PART_TOOL_CALL && str_eq(m->parts[k].id, id))
+                return responses_find_tool(t->extra, m->parts[k].name).custom;
+    }
+    return false;
+}
+
 static int put_result(struct put *t, const struct gen_part *p, size_t nmedia)
 {
     struct buf *b = t->x->b;
-    item_open(t, "function_call_output", "fco", true);
+    bool custom = is_custom_result(t, p->id);
+    item_open(t, custom ? "custom_tool_call_output" : "function_call_output",
+              custom ? "ctco" : "fco", true);
     jw_str(b, "call_id", p->id);
     if (!nmedia) {
         jw_key(b, "output");
@@ -296,9 +331,10 @@ static int put_part(struct put *t, const struct gen_msg *m, size_t *at)
     }
 }
 
-int responses_put_items(struct enc *x, const struct gen_msg *msgs, size_t n, const char *id)
+int responses_put_items(struct enc *x, const json_t *extra, const struct gen_msg *msgs, size_t n,
+                        const char *id)
 {
-    struct put t = {.x = x, .id = id};
+    struct put t = {.x = x, .id = id, .extra = extra, .msgs = msgs, .nmsgs = n};
     for (size_t i = 0; i < n; i++) {
         const struct gen_msg *m = &msgs[i];
         t.role = m->role;
@@ -344,23 +380,27 @@ static int put_tool(struct enc *x, const struct gen_tool *t, bool whole)
     return rc;
 }
 
-/* A tool as it came, which the request itself may not offer (allowed_tools). */
-static void put_kept_tool(struct buf *b, const json_t *tool)
+/* A tool as it came, which gen may have no word for (responses_tools.c) or the request itself does
+ * not offer (allowed_tools). An answer shows all that the document demands of a function. */
+static int put_kept_tool(struct enc *x, const json_t *tool, bool whole)
 {
     static const char *const keys[] = {"description", "parameters"};
-    jw_open(b, '{');
-    jw_str(b, "type", STR("function"));
-    jw_str(b, "name", wire_json_get_str(tool, "name"));
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *v = json_object_get(tool, keys[i]);
-        jw_key(b, keys[i]);
-        if (v)
-            wire_json_dump(v, b);
-        else
-            buf_puts(b, "null");
+    struct buf *b = x->b;
+    json_t *all = json_copy((json_t *)(uintptr_t)tool);
+    bool bad = !all;
+    if (!bad && whole && str_is(wire_json_get_str(all, "type"), "function")) {
+        for (size_t i = 0; i < 2; i++)
+            if (!json_object_get(all, keys[i]))
+                bad |= json_object_set_new(all, keys[i], json_null()) != 0;
+        if (!json_is_boolean(json_object_get(all, "strict")))
+            bad |= json_object_set_new(all, "strict", json_false()) != 0;
     }
-    jw_bool(b, "strict", json_is_true(json_object_get(tool, "strict")));
-    jw_close(b, '}');
+    if (!bad && b->n && b->p[b->n - 1] != '[')
+        buf_putc(b, ',');
+    if (!bad)
+        wire_json_dump(all, b);
+    json_decref(all);
+    return bad ? err_set(x->e, ERR_NOMEM, "out of memory for the tools") : 0;
 }
 
 int responses_put_tools(struct enc *x, const json_t *extra, bool whole)
@@ -371,8 +411,8 @@ int responses_put_tools(struct enc *x, const json_t *extra, bool whole)
     if (!whole && !r->ntools && !json_array_size(kept))
         return 0;
     jw_array(x->b, whole ? "tools" : enc_top(x, "tools"));
-    for (size_t i = 0; i < json_array_size(kept); i++)
-        put_kept_tool(x->b, json_array_get(kept, i));
+    for (size_t i = 0; i < json_array_size(kept) && !rc; i++)
+        rc = put_kept_tool(x, json_array_get(kept, i), whole);
     for (size_t i = 0; i < r->ntools && !kept && !rc; i++)
         rc = put_tool(x, &r->tools[i], whole);
     jw_close(x->b, ']');

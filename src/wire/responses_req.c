@@ -1,13 +1,14 @@
 /* responses_req.c: decodes the body of POST /v1/responses
  * (https://platform.openai.com/docs/api-reference/responses/create) into a gen_req; its items are
- * responses_item.c's. Sampling fields of compatible servers are read too.
+ * responses_item.c's, its tools responses_tools.c's. Sampling fields of compatible servers are read
+ * too.
  *
  * What gen has no word for stays in req->extra under its own name, checked, so that the answer can
  * show it and the same dialect gets it back: metadata, include, service_tier, the summary of
  * reasoning, text.verbosity and the like. `instructions` is the first message, of the system, and
  * stands in extra as well, which tells it from a system item. tool_choice allowed_tools leaves only
  * those tools in req->tools; all of them and the choice itself stay in extra. Refused by name: what
- * only OpenAI's own machines have (hosted tools, conversations, background, stored prompts). */
+ * only OpenAI's own machines have (conversations, background, stored prompts). */
 #include "responses_int.h"
 
 static const char *const known[] = {
@@ -93,113 +94,6 @@ static int decode_input(struct dec *d, const json_t *body, struct gen_req *r, js
         memcpy(r->msgs + r->nmsgs, msgs, n * sizeof *msgs);
     r->nmsgs += n;
     return 0;
-}
-
-/* ---- tools ---- */
-
-static int decode_tool(struct dec *d, const json_t *tool, struct gen_tool *t)
-{
-    json_t *schema;
-    struct str type;
-    if (!json_is_object(tool))
-        return dec_fail(d, ERR_FORMAT, "", "must be an object");
-    int rc = dec_str(d, tool, "type", &type);
-    if (rc <= 0)
-        return rc ? rc : dec_fail(d, ERR_FORMAT, "type", "is missing");
-    if (!str_is(type, "function"))
-        return dec_fail(d, ERR_UNSUPPORTED, "type",
-                        "the tool \"%.*s\" is not offered here, only functions are", STR_ARG(type));
-    if ((rc = dec_str(d, tool, "name", &t->name)) < 0)
-        return rc;
-    if (!rc || !t->name.n)
-        return dec_fail(d, ERR_FORMAT, "name", "is missing");
-    if ((rc = dec_str(d, tool, "description", &t->description)) < 0)
-        return rc;
-    if ((rc = dec_bool(d, tool, "strict", &t->strict)) < 0)
-        return rc;
-    if ((rc = dec_object(d, tool, "parameters", &schema)) <= 0)
-        return rc;
-    return dec_raw(d, schema, &t->schema);
-}
-
-static int decode_tools(struct dec *d, const json_t *body, struct gen_req *r)
-{
-    json_t *list;
-    int rc = dec_array(d, body, "tools", &list);
-    if (rc <= 0 || json_array_size(list) == 0)
-        return rc < 0 ? rc : 0;
-    r->tools = arena_array(d->a, json_array_size(list), sizeof *r->tools);
-    if (!r->tools)
-        return dec_nomem(d);
-    d->list = "tools";
-    for (d->i = 0; d->i < json_array_size(list); d->i++) {
-        rc = decode_tool(d, json_array_get(list, d->i), &r->tools[r->ntools++]);
-        if (rc < 0)
-            return rc;
-    }
-    d->list = NULL;
-    return 0;
-}
-
-static bool allows(const json_t *allowed, struct str name)
-{
-    for (size_t i = 0; i < json_array_size(allowed); i++) {
-        const json_t *t = json_array_get(allowed, i);
-        if (str_is(wire_json_get_str(t, "type"), "function") &&
-            str_eq(wire_json_get_str(t, "name"), name))
-            return true;
-    }
-    return false;
-}
-
-static int decode_allowed(struct dec *d, const json_t *body, const json_t *choice,
-                          struct gen_req *r, json_t **extra)
-{
-    static const char *const modes[] = {"auto", "required", NULL};
-    const json_t *allowed = json_object_get(choice, "tools");
-    int mode = word(wire_json_get_str(choice, "mode"), modes);
-    size_t n = 0;
-    if (mode < 0)
-        return dec_fail(d, ERR_FORMAT, "tool_choice.mode", "must be \"auto\" or \"required\"");
-    if (!json_is_array(allowed))
-        return dec_fail(d, ERR_FORMAT, "tool_choice.tools", "must be an array");
-    r->tool_choice = mode ? GEN_CHOICE_REQUIRED : GEN_CHOICE_AUTO;
-    for (size_t i = 0; i < r->ntools; i++)
-        if (allows(allowed, r->tools[i].name))
-            r->tools[n++] = r->tools[i];
-    if (mode && !n)
-        return dec_fail(d, ERR_FORMAT, "tool_choice.tools", "names none of the tools");
-    r->ntools = n;
-    int rc = keep(d, body, "tools", extra);
-    return rc ? rc : keep(d, body, "tool_choice", extra);
-}
-
-static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
-{
-    static const char *const words[] = {"auto", "none", "required", NULL};
-    const json_t *v = json_object_get(body, "tool_choice");
-    if (!v || json_is_null(v))
-        return 0;
-    if (json_is_string(v)) {
-        int i = word(wire_json_str(v), words);
-        if (i < 0)
-            return dec_fail(d, ERR_FORMAT, "tool_choice",
-                            "must be \"auto\", \"none\", \"required\" or an object");
-        r->tool_choice = GEN_CHOICE_AUTO + (enum gen_choice)i;
-        return 0;
-    }
-    if (!json_is_object(v))
-        return dec_fail(d, ERR_FORMAT, "tool_choice", "must be a string or an object");
-    struct str type = wire_json_get_str(v, "type"), name = wire_json_get_str(v, "name");
-    if (str_is(type, "allowed_tools"))
-        return decode_allowed(d, body, v, r, extra);
-    if (!str_is(type, "function"))
-        return dec_fail(d, type.n ? ERR_UNSUPPORTED : ERR_FORMAT, "tool_choice.type",
-                        "must be \"function\" or \"allowed_tools\"");
-    if (!name.n)
-        return dec_fail(d, ERR_FORMAT, "tool_choice.name", "is missing");
-    r->tool_choice = GEN_CHOICE_NAMED;
-    return dec_copy(d, name, &r->tool_choice_name);
 }
 
 /* ---- text and reasoning ---- */
@@ -436,9 +330,9 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
         return rc;
     if ((rc = decode_input(d, body, r, extra)))
         return rc;
-    if ((rc = decode_tools(d, body, r)))
+    if ((rc = responses_read_tools(d, body, r, extra)))
         return rc;
-    if ((rc = decode_choice(d, body, r, extra)))
+    if ((rc = responses_read_choice(d, body, r, extra)))
         return rc;
     if ((rc = dec_sampling(d, body, &r->sampling)))
         return rc;

@@ -21,12 +21,13 @@ let w = await startWeir({ home });
 const seen = [];
 const note = (schema, value) => seen.push(JSON.stringify({ schema, value }));
 const camel = (s) => s.split(/[._]/).map((p) => p[0].toUpperCase() + p.slice(1)).join('');
-const items = { message: 'OutputMessage', reasoning: 'ReasoningItem', function_call: 'FunctionToolCall' };
+const items = { message: 'OutputMessage', reasoning: 'ReasoningItem', function_call: 'FunctionToolCall', custom_tool_call: 'CustomToolCall' };
+const offers = { function: 'FunctionTool', custom: 'CustomToolParam', namespace: 'NamespaceToolParam', web_search: 'WebSearchTool' };
 
 function noteResponse(r) {
   note('Response', r);
   for (const o of r.output) note(items[o.type], o);
-  for (const t of r.tools) note('FunctionTool', t);
+  for (const t of r.tools) note(offers[t.type], t);
 }
 
 function noteEvent(e) {
@@ -302,6 +303,42 @@ test('calls stream from every dialect', async () => {
   }
 });
 
+// As coding agents send them: function tools beside namespaces, custom tools and tools of the service's own.
+test('tools of every kind are taken', async () => {
+  const tools = [
+    { type: 'function', name: 'get_weather', strict: false, parameters: { type: 'object', properties: {} } },
+    { type: 'namespace', name: 'agents', description: 'Agents.', tools: [{ type: 'function', name: 'close', description: 'Closes.', parameters: { type: 'object', properties: {} } }] },
+    { type: 'custom', name: 'get_time', description: 'Time.' },
+    { type: 'web_search', external_web_access: false },
+  ];
+  const history = [{ role: 'user', content: 'Close it.' },
+    { type: 'function_call', call_id: 'c1', namespace: 'agents', name: 'close', arguments: '{}' },
+    { type: 'custom_tool_call', call_id: 'c2', name: 'get_time', input: 'now\n' },
+    { type: 'function_call_output', call_id: 'c1', output: 'closed' },
+    { type: 'custom_tool_call_output', call_id: 'c2', output: 'noon' }];
+  for (const row of ['chat', 'resp']) {
+    const stream = client.responses.stream({ model: `${row}/tools`, input: history, tools });
+    const events = await collect(stream);
+    const final = await stream.finalResponse();
+    const custom = final.output[2];
+    assert.deepEqual([custom.type, custom.name, JSON.parse(custom.input)], ['custom_tool_call', 'get_time', { zone: 'CET' }], row);
+    assert.deepEqual(events.filter((e) => e.type.startsWith('response.custom_tool_call_input')).map((e) => e.delta ?? e.input), [custom.input, custom.input]);
+    const sent = provider.requests().at(-1).body;
+    if (row === 'resp') {
+      assert.deepEqual(sent.tools, tools);
+      assert.deepEqual(sent.input.slice(1), history.slice(1));
+    } else {
+      assert.deepEqual(sent.tools.map((t) => t.function.name), ['get_weather', 'agents__close', 'get_time']);
+      assert.deepEqual(sent.messages[1].tool_calls.map((c) => [c.function.name, JSON.parse(c.function.arguments)]), [['agents__close', {}], ['get_time', { input: 'now\n' }]]);
+    }
+    const more = await client.responses.create({ model: `${row}/tools`, previous_response_id: final.id, input: [{ type: 'custom_tool_call_output', call_id: custom.call_id, output: 'ok' }], tools });
+    assert.equal(more.output[2].type, 'custom_tool_call');
+  }
+  const local = await client.responses.create({ ...brief, input: japan, tools: tools.slice(3) });
+  assert.match(local.output_text, /Tokyo/);
+  assert.equal(local.tools[0].type, 'web_search');
+});
+
 test('a choice among tools reaches the provider', async () => {
   const tools = ['a', 'b'].map((name) => ({ type: 'function', name, parameters: { type: 'object', properties: {} }, strict: false }));
   const allowed = { type: 'allowed_tools', mode: 'required', tools: [{ type: 'function', name: 'b' }] };
@@ -363,8 +400,8 @@ test('what breaks on the way is an error in the stream', async () => {
 
 test('what cannot be is an error in the dialect', async () => {
   const bad = (more, status, word) => refused(client.responses.create({ model, input: 'x', ...more }), status, word);
-  await bad({ tools: [{ type: 'web_search' }] }, 400, /web_search/);
-  await bad({ tools: [{ type: 'file_search', vector_store_ids: [] }] }, 400, /file_search/);
+  await bad({ tools: [{ type: 'web_search' }], tool_choice: { type: 'web_search' } }, 400, /tool_choice/);
+  await bad({ tools: [{ type: 'namespace', name: 'n', description: '' }] }, 400, /tools\[0\]\.tools/);
   await bad({ conversation: 'conv_1' }, 400, /conversation/);
   await bad({ background: true }, 400, /background/);
   await bad({ model: 'nowhere' }, 404, /nowhere/);
