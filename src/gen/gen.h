@@ -194,6 +194,8 @@ struct gen_req {
     enum gen_choice tool_choice;
     struct str tool_choice_name;
     int8_t parallel_tools; /* -1 unset, 0, 1 */
+    bool function_calls; /* OPENAI: the caller speaks of `functions`: it is told the first call, as
+                            `function_call` */
 
     struct gen_sampling sampling;
     int64_t max_tokens; /* of output; 0: unset */

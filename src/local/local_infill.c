@@ -102,12 +102,18 @@ static bool has_key(const struct gguf *g, const struct mark *m)
     return gguf_find(g, m->keys[0]) || (m->keys[1] && gguf_find(g, m->keys[1]));
 }
 
-/* A vocabulary has 50,000 pieces and more: most are told apart from all of the names by one byte.
- */
+/* A vocabulary has 50,000 pieces and more, and most are told apart from all of the names by their
+ * ends: every one begins with one of three bytes and ends in a bracket. */
+static bool may_be_named(struct str piece)
+{
+    if (piece.n < 5)
+        return false;
+    char first = piece.p[0], last = piece.p[piece.n - 1];
+    return (last == '>' || last == ']') && (first == '<' || first == '[' || first == "▁"[0]);
+}
+
 static bool is_named(const struct mark *m, struct str piece, const char *other)
 {
-    if (piece.n < 5 || (piece.p[0] != '<' && piece.p[0] != '[' && piece.p[0] != "▁"[0]))
-        return false;
     for (size_t i = 0; i < NAMES && m->names[i]; i++)
         if (str_is(piece, m->names[i]))
             return true;
@@ -121,6 +127,8 @@ bool local_fim_listed(const struct gguf *g)
     struct str piece;
     for (uint64_t at = 0; v && v->type == GGUF_ARR && v->elem == GGUF_STR && !(before && behind) &&
                           gguf_arr_str_next(v, &at, &piece);) {
+        if (!may_be_named(piece))
+            continue;
         before |= is_named(&prefix_mark, piece, "[PREFIX]");
         behind |= is_named(&suffix_mark, piece, "[SUFFIX]");
     }

@@ -1,7 +1,7 @@
 /* openai_out.c: events into an answer of /v1/chat/completions: chunks of an SSE stream, or one
  * JSON body when the request did not ask for a stream. A stream is written as it comes, so it keeps
  * no state but the usage; a body is gathered by choice. Signed blobs of another dialect's provider
- * have no place here and are left out. */
+ * have no place here and are left out, and so are further calls for who asked with `functions`. */
 #include "wire_int.h"
 
 #include <stdlib.h>
@@ -86,11 +86,11 @@ void openai_writer_free(struct wire_writer *w)
 
 /* ---- shared pieces ---- */
 
-static const char *reason_word(enum gen_reason reason)
+static const char *reason_word(const struct wire_writer *w, enum gen_reason reason)
 {
     switch (reason) {
     case GEN_END_LENGTH: return "length";
-    case GEN_END_TOOLS: return "tool_calls";
+    case GEN_END_TOOLS: return w->req->function_calls ? "function_call" : "tool_calls";
     case GEN_END_FILTER: return "content_filter";
     case GEN_END_STOP:
     case GEN_END_SEQUENCE: break;
@@ -188,7 +188,7 @@ static void chunk_close(const struct wire_writer *w, const struct gen_event *log
     } else
         jw_null(b, "logprobs");
     if (end) {
-        jw_str(b, "finish_reason", str_of(reason_word(end->reason)));
+        jw_str(b, "finish_reason", str_of(reason_word(w, end->reason)));
         put_weir(b, buf_str(&end->raw), &end->said);
     } else
         jw_null(b, "finish_reason");
@@ -200,6 +200,20 @@ static void chunk_close(const struct wire_writer *w, const struct gen_event *log
         put_tail(w, done, b);
     jw_close(b, '}');
     buf_puts(b, "\n\n");
+}
+
+static void stream_function(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
+{
+    bool begin = ev->type == GEN_EV_TOOL_BEGIN;
+    if (ev->tool != 0)
+        return;
+    chunk_open(w, ev->index, b);
+    jw_object(b, "function_call");
+    if (begin)
+        jw_str(b, "name", ev->name);
+    jw_str(b, "arguments", begin ? STR("") : ev->text);
+    jw_close(b, '}');
+    chunk_close(w, NULL, NULL, NULL, b);
 }
 
 static void stream_tool(const struct wire_writer *w, const struct gen_event *ev, struct buf *b)
@@ -288,7 +302,12 @@ static void stream_event(const struct wire_writer *w, const struct gen_event *ev
         chunk_close(w, ev, NULL, NULL, b);
         break;
     case GEN_EV_TOOL_BEGIN:
-    case GEN_EV_TOOL_ARGS: stream_tool(w, ev, b); break;
+    case GEN_EV_TOOL_ARGS:
+        if (w->req->function_calls)
+            stream_function(w, ev, b);
+        else
+            stream_tool(w, ev, b);
+        break;
     case GEN_EV_CHOICE_END: stream_end(w, ev->index, ev, false, b); break;
     case GEN_EV_DONE: stream_done(w, ev, b); break;
     case GEN_EV_ERROR:
@@ -346,7 +365,14 @@ static int gather(struct wire_writer *w, const struct gen_event *ev, struct err 
     return 0;
 }
 
-static void body_message(const struct gathered *g, struct buf *b)
+static void put_function(const struct call *c, struct buf *b)
+{
+    jw_str(b, "name", buf_str(&c->name));
+    jw_str(b, "arguments", buf_str(&c->args));
+    jw_close(b, '}');
+}
+
+static void body_message(const struct wire_writer *w, const struct gathered *g, struct buf *b)
 {
     jw_object(b, "message");
     jw_str(b, "role", STR("assistant"));
@@ -357,16 +383,17 @@ static void body_message(const struct gathered *g, struct buf *b)
     jw_null(b, "refusal");
     if (g->reasoning.n)
         jw_str(b, "reasoning_content", buf_str(&g->reasoning));
-    if (g->ncalls) {
+    if (g->ncalls && w->req->function_calls) {
+        jw_object(b, "function_call");
+        put_function(&g->calls[0], b);
+    } else if (g->ncalls) {
         jw_array(b, "tool_calls");
         for (size_t i = 0; i < g->ncalls; i++) {
             jw_open(b, '{');
             jw_str(b, "id", buf_str(&g->calls[i].id));
             jw_str(b, "type", STR("function"));
             jw_object(b, "function");
-            jw_str(b, "name", buf_str(&g->calls[i].name));
-            jw_str(b, "arguments", buf_str(&g->calls[i].args));
-            jw_close(b, '}');
+            put_function(&g->calls[i], b);
             jw_close(b, '}');
         }
         jw_close(b, ']');
@@ -374,11 +401,14 @@ static void body_message(const struct gathered *g, struct buf *b)
     jw_close(b, '}');
 }
 
-static void body_choice(const struct gathered *g, size_t i, const struct choice *end, struct buf *b)
+static void body_choice(const struct wire_writer *w, size_t i, struct buf *b)
 {
+    const struct state *s = w->state;
+    const struct gathered *g = &s->choices[i];
+    const struct choice *end = &s->ends[i];
     jw_open(b, '{');
     jw_int(b, "index", (int64_t)i);
-    body_message(g, b);
+    body_message(w, g, b);
     if (g->logprobs.n) {
         jw_object(b, "logprobs");
         jw_array(b, "content");
@@ -388,7 +418,7 @@ static void body_choice(const struct gathered *g, size_t i, const struct choice 
         jw_close(b, '}');
     } else
         jw_null(b, "logprobs");
-    jw_str(b, "finish_reason", str_of(reason_word(end->reason)));
+    jw_str(b, "finish_reason", str_of(reason_word(w, end->reason)));
     put_weir(b, buf_str(&end->raw), &end->said);
     jw_close(b, '}');
 }
@@ -401,7 +431,7 @@ static void body_done(const struct wire_writer *w, const struct gen_event *ev, s
     for (size_t i = 0; i < s->n; i++) {
         if (!s->ends[i].ended)
             end_choice(&s->ends[i], ev);
-        body_choice(&s->choices[i], i, &s->ends[i], b);
+        body_choice(w, i, b);
     }
     jw_close(b, ']');
     if (w->has_usage)

@@ -2,6 +2,10 @@
  * (https://platform.openai.com/docs/api-reference/chat/create) into a gen_req, with the fields that
  * compatible servers added (top_k, min_p, repetition_penalty, reasoning_content, cache_control).
  *
+ * What came before tools is read as tools: `functions` and `function_call`, messages of the role
+ * `function`. Their calls have no ids: one is made of the calling message's number, and a result
+ * belongs to the last call of its name.
+ *
  * A top-level field it does not know goes to req->extra, as do values that gen has no word for
  * (reasoning_effort "xhigh", tools that are not functions): the same dialect gets them back. Of
  * allowed_tools the others are left out: the model sees those it may call. Inside
@@ -14,6 +18,8 @@ static const char *const known[] = {"model",
                                     "tools",
                                     "tool_choice",
                                     "parallel_tool_calls",
+                                    "functions",
+                                    "function_call",
                                     "max_tokens",
                                     "n_predict",
                                     "max_completion_tokens",
@@ -133,6 +139,8 @@ static int decode_role(struct dec *d, const json_t *m, enum gen_role *out)
     int rc = dec_str(d, m, "role", &role);
     if (rc <= 0)
         return rc ? rc : dec_fail(d, ERR_FORMAT, "role", "is missing");
+    if (str_is(role, "function"))
+        role = STR("tool");
     for (size_t i = 0; i < 5; i++) {
         if (str_is(role, names[i])) {
             *out = (enum gen_role)i;
@@ -199,6 +207,69 @@ static int decode_tool_calls(struct dec *d, const json_t *calls, struct gen_msg 
     return 0;
 }
 
+/* ---- calls as they were before tools ---- */
+
+static int make_id(struct dec *d, struct str *out)
+{
+    const char *id = arena_printf(d->a, "call_%zu", d->i);
+    *out = str_of(id);
+    return id ? 0 : dec_nomem(d);
+}
+
+static int decode_function_call(struct dec *d, const json_t *msg, const json_t *calls,
+                                struct gen_msg *m)
+{
+    json_t *call;
+    struct gen_part p = {.type = GEN_PART_TOOL_CALL};
+    int rc = dec_object(d, msg, "function_call", &call);
+    if (rc <= 0)
+        return rc;
+    if (json_array_size(calls))
+        return dec_fail(d, ERR_FORMAT, "function_call", "cannot stand with tool_calls");
+    if ((rc = dec_str(d, call, "name", &p.name)) <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function_call.name", "is missing");
+    if ((rc = dec_str(d, call, "arguments", &p.args)) < 0)
+        return rc;
+    if ((rc = make_id(d, &p.id)))
+        return rc;
+    m->parts[m->nparts++] = p;
+    return 0;
+}
+
+/* Of the last call of that name, else of the last one. */
+static struct str called_id(const struct gen_req *r, size_t before, struct str name)
+{
+    struct str any = STR_NONE;
+    for (size_t i = before; i-- > 0;) {
+        const struct gen_msg *m = &r->msgs[i];
+        for (size_t k = m->nparts; k-- > 0;) {
+            const struct gen_part *p = &m->parts[k];
+            if (p->type != GEN_PART_TOOL_CALL || !p->id.n)
+                continue;
+            if (str_eq(p->name, name))
+                return p->id;
+            if (!any.n)
+                any = p->id;
+        }
+    }
+    return any;
+}
+
+static int decode_function_result(struct dec *d, const json_t *msg, const struct gen_req *r,
+                                  struct gen_msg *m)
+{
+    struct gen_part *p = &m->parts[0];
+    if (!m->name.n)
+        return dec_fail(d, ERR_FORMAT, "name", "is missing");
+    p->type = GEN_PART_TOOL_RESULT;
+    m->nparts = 1;
+    int rc = dec_str(d, msg, "content", &p->text);
+    if (rc < 0)
+        return rc;
+    p->id = called_id(r, d->i, m->name);
+    return p->id.n ? 0 : make_id(d, &p->id);
+}
+
 /* An assistant's message: reasoning, then content, then tool calls. */
 static int decode_assistant(struct dec *d, const json_t *msg, json_t *calls, struct gen_msg *m)
 {
@@ -215,8 +286,6 @@ static int decode_assistant(struct dec *d, const json_t *msg, json_t *calls, str
     }
     if (json_is_object(json_object_get(msg, "audio")))
         return dec_fail(d, ERR_UNSUPPORTED, "audio", "audio of an earlier answer");
-    if (json_is_object(json_object_get(msg, "function_call")))
-        return dec_fail(d, ERR_UNSUPPORTED, "function_call", "use tool_calls");
     int rc = decode_content(d, json_object_get(msg, "content"), m);
     if (rc)
         return rc;
@@ -224,7 +293,8 @@ static int decode_assistant(struct dec *d, const json_t *msg, json_t *calls, str
         return rc;
     if (rc)
         m->parts[m->nparts++] = (struct gen_part){.type = GEN_PART_TEXT, .text = text};
-    return decode_tool_calls(d, calls, m);
+    rc = decode_function_call(d, msg, calls, m);
+    return rc ? rc : decode_tool_calls(d, calls, m);
 }
 
 static int decode_tool_result(struct dec *d, const json_t *msg, struct gen_msg *m)
@@ -257,7 +327,8 @@ static int decode_tool_result(struct dec *d, const json_t *msg, struct gen_msg *
     return rc;
 }
 
-static int decode_message(struct dec *d, const json_t *msg, struct gen_msg *m)
+static int decode_message(struct dec *d, const json_t *msg, const struct gen_req *r,
+                          struct gen_msg *m)
 {
     json_t *calls = NULL;
     if (!json_is_object(msg))
@@ -269,13 +340,16 @@ static int decode_message(struct dec *d, const json_t *msg, struct gen_msg *m)
         return rc;
     if ((rc = dec_array(d, msg, "tool_calls", &calls)) < 0)
         return rc;
-    /* Room for one part each of content and tool calls, a string content, reasoning, refusal. */
-    size_t room = json_array_size(json_object_get(msg, "content")) + json_array_size(calls) + 3;
+    /* Room for one part each of content and tool calls, a string content, reasoning, refusal, and a
+     * function call. */
+    size_t room = json_array_size(json_object_get(msg, "content")) + json_array_size(calls) + 4;
     m->parts = arena_array(d->a, room, sizeof *m->parts);
     if (!m->parts)
         return dec_nomem(d);
     if (m->role == GEN_ASSISTANT)
         return decode_assistant(d, msg, calls, m);
+    if (str_is(wire_json_get_str(msg, "role"), "function"))
+        return decode_function_result(d, msg, r, m);
     if (m->role == GEN_TOOL)
         return decode_tool_result(d, msg, m);
     if (json_is_null(json_object_get(msg, "content")) || !json_object_get(msg, "content"))
@@ -296,7 +370,7 @@ static int decode_messages(struct dec *d, const json_t *body, struct gen_req *r)
         return dec_nomem(d);
     d->list = "messages";
     for (d->i = 0; d->i < json_array_size(list); d->i++) {
-        rc = decode_message(d, json_array_get(list, d->i), &r->msgs[r->nmsgs++]);
+        rc = decode_message(d, json_array_get(list, d->i), r, &r->msgs[r->nmsgs++]);
         if (rc)
             return rc;
     }
@@ -306,14 +380,12 @@ static int decode_messages(struct dec *d, const json_t *body, struct gen_req *r)
 
 /* ---- tools ---- */
 
-static int decode_tool(struct dec *d, const json_t *tool, struct gen_tool *t)
+static int decode_function(struct dec *d, const json_t *f, const char *name, struct gen_tool *t)
 {
-    json_t *f, *schema;
-    int rc = dec_object(d, tool, "function", &f);
+    json_t *schema;
+    int rc = dec_str(d, f, "name", &t->name);
     if (rc <= 0)
-        return rc ? rc : dec_fail(d, ERR_FORMAT, "function", "is missing");
-    if ((rc = dec_str(d, f, "name", &t->name)) <= 0)
-        return rc ? rc : dec_fail(d, ERR_FORMAT, "function.name", "is missing");
+        return rc ? rc : dec_fail(d, ERR_FORMAT, name, "is missing");
     if ((rc = dec_str(d, f, "description", &t->description)) < 0)
         return rc;
     if ((rc = dec_bool(d, f, "strict", &t->strict)) < 0)
@@ -321,6 +393,15 @@ static int decode_tool(struct dec *d, const json_t *tool, struct gen_tool *t)
     if ((rc = dec_object(d, f, "parameters", &schema)) <= 0)
         return rc;
     return dec_raw(d, schema, &t->schema);
+}
+
+static int decode_tool(struct dec *d, const json_t *tool, struct gen_tool *t)
+{
+    json_t *f;
+    int rc = dec_object(d, tool, "function", &f);
+    if (rc <= 0)
+        return rc ? rc : dec_fail(d, ERR_FORMAT, "function", "is missing");
+    return decode_function(d, f, "function.name", t);
 }
 
 static int decode_tools(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
@@ -421,6 +502,55 @@ static int decode_choice(struct dec *d, const json_t *body, struct gen_req *r)
     return 0;
 }
 
+/* `functions` and `function_call`, where there are no tools. */
+static int decode_functions(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    json_t *list;
+    int rc = dec_array(d, body, "functions", &list);
+    if (rc <= 0 || json_array_size(list) == 0)
+        return rc < 0 ? rc : 0;
+    if (json_array_size(json_object_get(body, "tools")))
+        return dec_fail(d, ERR_FORMAT, "functions", "cannot stand with tools");
+    r->tools = arena_array(d->a, json_array_size(list), sizeof *r->tools);
+    if (!r->tools)
+        return dec_nomem(d);
+    d->list = "functions";
+    for (d->i = 0; d->i < json_array_size(list); d->i++) {
+        const json_t *f = json_array_get(list, d->i);
+        if (!json_is_object(f))
+            return dec_fail(d, ERR_FORMAT, "", "must be an object");
+        if ((rc = decode_function(d, f, "name", &r->tools[r->ntools++])) < 0)
+            return rc;
+    }
+    d->list = NULL;
+    r->function_calls = true;
+    return 0;
+}
+
+static int decode_called(struct dec *d, const json_t *body, struct gen_req *r)
+{
+    const json_t *v = json_object_get(body, "function_call");
+    struct str s = wire_json_str(v);
+    if (!v || json_is_null(v))
+        return 0;
+    if (!r->function_calls)
+        return dec_fail(d, ERR_FORMAT, "function_call", "needs functions");
+    if (str_is(s, "auto")) {
+        r->tool_choice = GEN_CHOICE_AUTO;
+    } else if (str_is(s, "none")) {
+        r->tool_choice = GEN_CHOICE_NONE;
+    } else if (json_is_object(v)) {
+        s = wire_json_get_str(v, "name");
+        if (!s.n)
+            return dec_fail(d, ERR_FORMAT, "function_call.name", "is missing");
+        r->tool_choice = GEN_CHOICE_NAMED;
+        return dec_copy(d, s, &r->tool_choice_name);
+    } else {
+        return dec_fail(d, ERR_FORMAT, "function_call", "must be \"auto\", \"none\" or a function");
+    }
+    return 0;
+}
+
 /* ---- the rest ---- */
 
 /* -1: no limit, as clients of local servers say it. */
@@ -488,12 +618,6 @@ static int decode_flags(struct dec *d, const json_t *body, struct gen_req *r)
 
 static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, json_t **extra)
 {
-    static const char *const old[] = {"functions", "function_call"};
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *v = json_object_get(body, old[i]);
-        if (v && !json_is_null(v))
-            return dec_fail(d, ERR_UNSUPPORTED, old[i], "use tools and tool_choice");
-    }
     int rc = dec_str(d, body, "model", &r->model);
     if (rc < 0)
         return rc;
@@ -504,6 +628,10 @@ static int decode_fields(struct dec *d, const json_t *body, struct gen_req *r, j
     if ((rc = decode_tools(d, body, r, extra)))
         return rc;
     if ((rc = decode_choice(d, body, r)))
+        return rc;
+    if ((rc = decode_functions(d, body, r)))
+        return rc;
+    if ((rc = decode_called(d, body, r)))
         return rc;
     if ((rc = dec_sampling(d, body, &r->sampling)))
         return rc;

@@ -163,6 +163,40 @@ def tools_make_the_round_trip_across_dialects():
             assert [(m["tool_call_id"], m["content"]) for m in sent[2:]] == [("call_a", "sunny"), ("call_b", "noon")], sent
 
 
+def function_in(stream, out):
+    """The one call of an answer to who asked with `functions`."""
+    if not stream:
+        c = json.loads(out)["choices"][0]
+        assert c["finish_reason"] == "function_call" and "tool_calls" not in c["message"], c
+        return c["message"]["function_call"]["name"], json.loads(c["message"]["function_call"]["arguments"])
+    chunks = [c for e in events(out) if e != "[DONE]" for c in e["choices"]]
+    assert chunks[-1]["finish_reason"] == "function_call" and not any("tool_calls" in c["delta"] for c in chunks), out
+    parts = [c["delta"]["function_call"] for c in chunks if "function_call" in c["delta"]]
+    return "".join(p.get("name", "") for p in parts), json.loads("".join(p["arguments"] for p in parts))
+
+
+@test
+def functions_are_tools_of_an_older_name():
+    functions = [t["function"] for t in OPENAI_TOOLS]
+    for name in [name for name, dialect in PAIRS if dialect == "openai"]:
+        for stream in (False, True):
+            r, out = call(w, "openai", f"{name}/tools", "Weather?", stream, functions=functions, function_call="auto")
+            assert r.status == 200 and function_in(stream, out) == WANT_CALLS[0][1:], (name, stream, out)
+            sent = last_request()["body"]
+            assert len(sent["tools"]) == 2 and "functions" not in sent and "function_call" not in sent, sent
+        turn = [{"role": "user", "content": "Weather?"},
+                {"role": "assistant", "content": None,
+                 "function_call": {"name": "get_weather", "arguments": json.dumps(WANT_CALLS[0][2])}},
+                {"role": "function", "name": "get_weather", "content": "sunny"}]
+        r, out = call(w, "openai", f"{name}/ok", turn, functions=functions)
+        assert r.status == 200 and whole_text("openai", out) == TEXT, out
+        sent = last_request()["body"]["messages"]
+        if "anthropic" in name:
+            assert sent[1]["content"][0]["id"] == sent[2]["content"][0]["tool_use_id"], sent
+        else:
+            assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] and sent[2]["role"] == "tool", sent
+
+
 def heal(*rows, v=w):
     """Three failures in a row rest a provider; an answer makes it well again."""
     for name in rows or ROWS:

@@ -104,6 +104,8 @@ static void canon_tools(const struct gen_req *r, struct buf *b)
     }
     if (r->parallel_tools != -1)
         buf_printf(b, "parallel_tools %d\n", r->parallel_tools);
+    if (r->function_calls)
+        buf_puts(b, "function_calls\n");
 }
 
 static void canon_limits(const struct gen_req *r, struct buf *b)
