@@ -8,8 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RESET_ON_FORK 1 /* threads started from here do not inherit the slice; nor a nice below 0  \
-                         */
+#define RESET_ON_FORK                                                                              \
+    1 /* threads started from here do not inherit the slice; nor a nice below 0                    \
+       */
 
 struct attr { /* sched_setattr(2) */
     uint32_t size, policy;
